@@ -1,0 +1,48 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+.PHONY: all build static deps check test demo bench fuzz test-aktualizr clean
+
+BIN := bin
+TOOLS := sealift garage-push garage-sign
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+all: build
+
+# The server and the tools, static: they run on any Linux of this architecture.
+build:
+	@mkdir -p $(BIN)
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ $(addprefix ./tools/,$(TOOLS))
+	@for n in garage-check garage-deploy; do ln -sf garage-push $(BIN)/$$n; done
+	@ln -sf garage-sign $(BIN)/uptane-sign
+
+deps:
+	@bash .ci/deps
+
+# What needs no test run: format, vet, the static binary.
+check:
+	@out=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$out" ]; then echo "gofmt: $$out"; exit 1; fi
+	go vet ./...
+	$(MAKE) --no-print-directory build
+	@if file $(BIN)/sealift 2>/dev/null | grep -q 'dynamically'; then echo "bin/sealift is not static"; exit 1; fi
+
+# Everything: set-up, unit and store tests on both engines, race, layers, fuzz seeds, end-to-end scripts.
+test: deps check
+	@bash .ci/gotest
+
+# The whole story on a throw-away server on loopback. KEEP=1 leaves it running.
+demo: build
+	$(BIN)/sealift demo $(if $(KEEP),--keep)
+
+bench: build
+	@go run ./tools/bench
+
+# One minute for each parser of outside bytes.
+fuzz:
+	@bash .ci/fuzz
+
+# The real client is the judge: AKTUALIZR_BIN=<folder with aktualizr, garage-push, garage-check ...>
+test-aktualizr: build
+	@bash .ci/test-aktualizr
+
+clean:
+	rm -rf $(BIN) bench.json
