@@ -1,0 +1,392 @@
+package canonical
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// ErrSyntax is wrapped by every error of the reader.
+var ErrSyntax = errors.New("not acceptable JSON")
+
+// maxDepth bounds nesting where Options does not.
+const maxDepth = 64
+
+// Options says how strict the reader is. The zero value suits what devices
+// sign: any Unicode text, integers only.
+type Options struct {
+	// ASCII refuses any character above 0x7e. Signed metadata needs it, because
+	// signing tools disagree on how to write the others.
+	ASCII bool
+	// Free is for JSON that is stored and shown but never verified: numbers may
+	// have any form and are kept as they are spelt, and members may differ in
+	// case only.
+	Free bool
+	// MaxDepth bounds the nesting of arrays and objects; 0 means 64.
+	MaxDepth int
+}
+
+// Parse reads one JSON value that fills raw. Any error wraps ErrSyntax and
+// names the byte offset.
+func Parse(raw []byte, o Options) (Value, error) {
+	if o.MaxDepth == 0 {
+		o.MaxDepth = maxDepth
+	}
+	p := parser{in: raw, o: o}
+	p.space()
+	v, err := p.value(0)
+	if err != nil {
+		return Value{}, err
+	}
+	p.space()
+	if p.pos != len(p.in) {
+		return Value{}, p.fail("data after the value")
+	}
+	return v, nil
+}
+
+// Normalize parses raw and returns it as Value.Uptane writes it.
+func Normalize(raw []byte, o Options) ([]byte, error) {
+	v, err := Parse(raw, o)
+	if err != nil {
+		return nil, err
+	}
+	return v.Uptane(), nil
+}
+
+type parser struct {
+	in  []byte
+	pos int
+	o   Options
+}
+
+func (p *parser) fail(why string) error {
+	return fmt.Errorf("reading JSON at byte %d: %s: %w", p.pos, why, ErrSyntax)
+}
+
+func (p *parser) space() {
+	for p.pos < len(p.in) && strings.IndexByte(" \t\r\n", p.in[p.pos]) >= 0 {
+		p.pos++
+	}
+}
+
+func (p *parser) peek() byte {
+	if p.pos == len(p.in) {
+		return 0
+	}
+	return p.in[p.pos]
+}
+
+func (p *parser) value(depth int) (Value, error) {
+	switch c := p.peek(); {
+	case c == '{' || c == '[':
+		if depth == p.o.MaxDepth {
+			return Value{}, p.fail("nested too deeply")
+		}
+		p.pos++
+		if c == '{' {
+			return p.object(depth + 1)
+		}
+		return p.array(depth + 1)
+	case c == '"':
+		s, err := p.str()
+		return Value{kind: String, text: s}, err
+	case c == '-' || c >= '0' && c <= '9':
+		return p.number()
+	case c == 't':
+		return Value{kind: Bool, text: "true"}, p.word("true")
+	case c == 'f':
+		return Value{kind: Bool}, p.word("false")
+	case c == 'n':
+		return Value{}, p.word("null")
+	}
+	return Value{}, p.fail("no value here")
+}
+
+func (p *parser) word(w string) error {
+	if !strings.HasPrefix(string(p.in[p.pos:min(len(p.in), p.pos+len(w))]), w) {
+		return p.fail("no value here")
+	}
+	p.pos += len(w)
+	return nil
+}
+
+func (p *parser) array(depth int) (Value, error) {
+	v := Value{kind: Array}
+	for {
+		p.space()
+		if p.peek() == ']' && len(v.items) == 0 {
+			p.pos++
+			return v, nil
+		}
+		item, err := p.value(depth)
+		if err != nil {
+			return Value{}, err
+		}
+		v.items = append(v.items, item)
+		more, err := p.next(']')
+		if err != nil || !more {
+			return v, err
+		}
+	}
+}
+
+func (p *parser) object(depth int) (Value, error) {
+	v := Value{kind: Object}
+	for {
+		p.space()
+		if p.peek() == '}' && len(v.members) == 0 {
+			p.pos++
+			return v, nil
+		}
+		if p.peek() != '"' {
+			return Value{}, p.fail("no member name here")
+		}
+		name, err := p.str()
+		if err != nil {
+			return Value{}, err
+		}
+		p.space()
+		if p.peek() != ':' {
+			return Value{}, p.fail("no colon after a member name")
+		}
+		p.pos++
+		p.space()
+		x, err := p.value(depth)
+		if err != nil {
+			return Value{}, err
+		}
+		v.members = append(v.members, Member{name, x})
+		more, err := p.next('}')
+		if err != nil {
+			return Value{}, err
+		}
+		if !more {
+			return v, p.arrange(v.members)
+		}
+	}
+}
+
+// next passes a comma or the closing bracket and tells whether more follows.
+func (p *parser) next(closing byte) (bool, error) {
+	p.space()
+	c := p.peek()
+	if c != ',' && c != closing || p.pos == len(p.in) {
+		return false, p.fail("neither a comma nor the end of an array or object")
+	}
+	p.pos++
+	return c == ',', nil
+}
+
+// arrange sorts the members and refuses names that any reader might take for
+// one another: many match member names without regard to case.
+func (p *parser) arrange(members []Member) error {
+	byName := func(a, b Member) int { return strings.Compare(a.Name, b.Name) }
+	if !slices.IsSortedFunc(members, byName) {
+		slices.SortFunc(members, byName)
+	}
+	for i := 1; i < len(members); i++ {
+		if members[i].Name == members[i-1].Name {
+			return p.fail(fmt.Sprintf("member %q occurs twice", members[i].Name))
+		}
+	}
+	if p.o.Free || len(members) < 2 {
+		return nil
+	}
+	seen := make(map[string]string, len(members))
+	for _, m := range members {
+		key := fold(m.Name)
+		if other, ok := seen[key]; ok {
+			return p.fail(fmt.Sprintf("members %q and %q differ in case only", other, m.Name))
+		}
+		seen[key] = m.Name
+	}
+	return nil
+}
+
+// fold maps names that differ only in case (as encoding/json sees it) to one.
+func fold(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < utf8.RuneSelf && !('a' <= r && r <= 'z') {
+			return r
+		}
+		for next := unicode.SimpleFold(r); ; next = unicode.SimpleFold(next) {
+			if next <= r { // the orbit wrapped around: this is its smallest rune
+				return next
+			}
+			r = next
+		}
+	}, s)
+}
+
+func (p *parser) number() (Value, error) {
+	start := p.pos
+	digits := func() int {
+		from := p.pos
+		for p.peek() >= '0' && p.peek() <= '9' {
+			p.pos++
+		}
+		return p.pos - from
+	}
+	if p.peek() == '-' {
+		p.pos++
+	}
+	whole := p.pos
+	if n := digits(); n == 0 || n > 1 && p.in[whole] == '0' {
+		return Value{}, p.fail("a number has no digits or a leading zero")
+	}
+	plain := true
+	if p.peek() == '.' {
+		plain = false
+		p.pos++
+		if digits() == 0 {
+			return Value{}, p.fail("a number ends in a point")
+		}
+	}
+	if c := p.peek(); c == 'e' || c == 'E' {
+		plain = false
+		p.pos++
+		if c := p.peek(); c == '+' || c == '-' {
+			p.pos++
+		}
+		if digits() == 0 {
+			return Value{}, p.fail("a number has an empty exponent")
+		}
+	}
+	text := string(p.in[start:p.pos])
+	if p.o.Free {
+		return Value{kind: Number, text: text}, nil
+	}
+	if !plain {
+		return Value{}, p.fail("only integers are allowed")
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return Value{}, p.fail("an integer does not fit 64 bits")
+	}
+	return Int(n), nil // writes -0 as 0
+}
+
+// str reads a string; p stands on the opening quote.
+func (p *parser) str() (string, error) {
+	p.pos++
+	start := p.pos
+	for p.pos < len(p.in) {
+		switch c := p.in[p.pos]; {
+		case c == '"':
+			s := string(p.in[start:p.pos])
+			p.pos++
+			return s, p.text(s)
+		case c == '\\':
+			return p.escaped(append([]byte(nil), p.in[start:p.pos]...))
+		case c < 0x20:
+			return "", p.fail("a control character in a string")
+		}
+		p.pos++
+	}
+	return "", p.fail("a string has no end")
+}
+
+// escaped reads on from the first backslash of a string.
+func (p *parser) escaped(b []byte) (string, error) {
+	for p.pos < len(p.in) {
+		c := p.in[p.pos]
+		if c < 0x20 {
+			return "", p.fail("a control character in a string")
+		}
+		p.pos++
+		switch c {
+		case '"':
+			return string(b), p.text(string(b))
+		case '\\':
+			r, err := p.escape()
+			if err != nil {
+				return "", err
+			}
+			b = utf8.AppendRune(b, r)
+		default:
+			b = append(b, c)
+		}
+	}
+	return "", p.fail("a string has no end")
+}
+
+// escape reads what follows a backslash.
+func (p *parser) escape() (rune, error) {
+	c := p.peek()
+	p.pos = min(p.pos+1, len(p.in))
+	switch c {
+	case '"', '\\', '/':
+		return rune(c), nil
+	case 'b':
+		return '\b', nil
+	case 'f':
+		return '\f', nil
+	case 'n':
+		return '\n', nil
+	case 'r':
+		return '\r', nil
+	case 't':
+		return '\t', nil
+	case 'u':
+		r, ok := p.unit()
+		if ok && utf16.IsSurrogate(r) {
+			var low rune
+			if ok = p.peek() == '\\' && p.pos+1 < len(p.in) && p.in[p.pos+1] == 'u'; ok {
+				p.pos += 2
+				low, ok = p.unit()
+			}
+			r = utf16.DecodeRune(r, low)
+			ok = ok && r != utf8.RuneError
+		}
+		if !ok {
+			return 0, p.fail("a broken \\u escape")
+		}
+		return r, nil
+	}
+	return 0, p.fail("an unknown escape")
+}
+
+// unit reads the four hex digits of a \u escape.
+func (p *parser) unit() (rune, bool) {
+	if len(p.in)-p.pos < 4 {
+		return 0, false
+	}
+	var r rune
+	for _, c := range p.in[p.pos : p.pos+4] {
+		switch {
+		case c >= '0' && c <= '9':
+			r = r<<4 | rune(c-'0')
+		case c|0x20 >= 'a' && c|0x20 <= 'f':
+			r = r<<4 | rune(c|0x20-'a'+10)
+		default:
+			return 0, false
+		}
+	}
+	p.pos += 4
+	return r, true
+}
+
+// text refuses what no string may hold. U+0000 is refused because databases and
+// C programs end strings there.
+func (p *parser) text(s string) error {
+	ascii := true
+	for i := 0; i < len(s); i++ {
+		if s[i] == 0 {
+			return p.fail("U+0000 in a string")
+		}
+		ascii = ascii && s[i] < 0x7f
+	}
+	if p.o.ASCII && !ascii {
+		return p.fail("a character that is not ASCII")
+	}
+	if !ascii && !utf8.ValidString(s) {
+		return p.fail("a string that is not UTF-8")
+	}
+	return nil
+}

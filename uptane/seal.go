@@ -1,0 +1,67 @@
+package uptane
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+
+	"github.com/theupdateframework/go-tuf/v2/metadata"
+
+	"sealift/uptane/canonical"
+)
+
+// Seal writes, signs and frames a payload: the only way, with SealPayload, to
+// make a document. Errors are those of Payload and of SealPayload.
+func Seal[T metadata.Roles](ctx context.Context, f Flavour, s Signer, job Job, payload *T) ([]byte, error) {
+	b, err := Payload(f, job.Role, payload)
+	if err != nil {
+		return nil, err
+	}
+	return SealPayload(ctx, f, s, job, b)
+}
+
+// SealPayload signs exactly these payload bytes, which Payload made and the
+// caller stored before: a version never gets a second content, whoever finishes
+// the work. The result is read back and compared before it leaves. Errors of the
+// Signer are wrapped, ErrRootChanged among them.
+func SealPayload(ctx context.Context, f Flavour, s Signer, job Job, payload []byte) ([]byte, error) {
+	v, err := canonical.Parse(payload, canonical.Options{ASCII: true})
+	if err != nil {
+		return nil, fmt.Errorf("sealing %s: %w: %w", job.Role, ErrMalformed, err)
+	}
+	if !bytes.Equal(v.Uptane(), payload) {
+		return nil, malformed("sealing %s: payload is not canonical", job.Role)
+	}
+	if _, err := payloadOf(f, job.Role, v); err != nil {
+		return nil, fmt.Errorf("sealing: %w", err)
+	}
+	msg := f.message(v)
+	sigs, err := s.Sign(ctx, job, msg)
+	if err != nil {
+		return nil, fmt.Errorf("signing %s of %s repository: %w", job.Role, job.Repository, err)
+	}
+	if len(sigs) == 0 {
+		return nil, fmt.Errorf("signing %s of %s repository: no key signed: %w", job.Role, job.Repository, ErrSignature)
+	}
+	doc := Frame(f, payload, sigs...)
+	return doc, checkSealed(f, doc, payload, msg, sigs)
+}
+
+// checkSealed reads a new document as a client would.
+func checkSealed(f Flavour, doc, payload, msg []byte, sigs []RawSig) error {
+	e, err := ParseEnvelope(f, doc)
+	if err != nil {
+		return fmt.Errorf("reading sealed document back: %w", err)
+	}
+	if !bytes.Equal(e.Signed, payload) {
+		return malformed("reading sealed document back: payload differs")
+	}
+	keys := make([]Key, len(sigs))
+	for i, s := range sigs {
+		keys[i] = s.Key
+	}
+	if _, err := NewKeyring(len(sigs), keys...).Verify(f, msg, e.Signatures); err != nil {
+		return fmt.Errorf("reading sealed document back: %w", err)
+	}
+	return nil
+}

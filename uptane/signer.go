@@ -1,0 +1,65 @@
+package uptane
+
+import (
+	"context"
+	"crypto"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"fmt"
+)
+
+// Job says on whose behalf a Signer signs.
+type Job struct {
+	Namespace  Namespace
+	Repository Repository
+	Role       Role
+	// RootVersion is the version of the root that the document is meant for. A
+	// Signer answers ErrRootChanged when another is current; 0 is not checked.
+	RootVersion int
+}
+
+// RawSig is a signature and the key that made it, not yet written in a flavour.
+type RawSig struct {
+	Key Key
+	Sig []byte
+}
+
+// Signer signs with the keys of a role. It is implemented where private keys are
+// held. Safe for concurrent use.
+type Signer interface {
+	// Sign signs msg with as many of the role's keys as it has. It must not be
+	// called inside a transaction: it uses one of its own.
+	Sign(ctx context.Context, job Job, msg []byte) ([]RawSig, error)
+}
+
+// Roots gives the root metadata of a repository as it is served.
+type Roots interface {
+	// Root returns the document of that version, of the latest where version is 0.
+	Root(ctx context.Context, ns Namespace, repo Repository, version int) ([]byte, error)
+}
+
+// Sign signs msg with a private key in memory, in a token or in a key service,
+// and verifies the result before handing it out. RSA signatures are RSASSA-PSS
+// with SHA-256 and a salt of 32 bytes.
+func Sign(s crypto.Signer, msg []byte) (RawSig, error) {
+	key, err := NewKey(s.Public())
+	if err != nil {
+		return RawSig{}, err
+	}
+	var sig []byte
+	if _, ok := s.Public().(ed25519.PublicKey); ok {
+		sig, err = s.Sign(rand.Reader, msg, crypto.Hash(0))
+	} else {
+		digest := sha256.Sum256(msg)
+		sig, err = s.Sign(rand.Reader, digest[:], &rsa.PSSOptions{SaltLength: saltLength, Hash: crypto.SHA256})
+	}
+	if err != nil {
+		return RawSig{}, fmt.Errorf("signing with key %s: %w", key.ID(), err)
+	}
+	if err := key.verify(key.method(), msg, sig, saltLength); err != nil {
+		return RawSig{}, fmt.Errorf("checking own signature: %w", err)
+	}
+	return RawSig{Key: key, Sig: sig}, nil
+}
