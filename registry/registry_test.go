@@ -1,0 +1,239 @@
+package registry_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"sealift/internal/db"
+	"sealift/internal/db/dbtest"
+	"sealift/registry"
+	"sealift/uptane"
+)
+
+const ns = uptane.Namespace("default")
+
+func open(t *testing.T, d *db.DB) *registry.Registry {
+	t.Helper()
+	r, err := registry.New(t.Context(), registry.Config{DB: d, FlushEvery: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = r.Close() })
+	return r
+}
+
+func must[T any](t *testing.T) func(T, error) T {
+	return func(v T, err error) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+// A device comes, is found by id and by name, and only in its own namespace.
+func TestDeviceIsKnownOnce(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		r := open(t, d)
+		var wg sync.WaitGroup
+		ids := make([]uptane.DeviceID, 8)
+		for i := range ids {
+			wg.Add(1)
+			go func() {
+				defer wg.Done()
+				ids[i], _, _ = r.EnsureDevice(context.Background(), ns, "truck-1")
+			}()
+		}
+		wg.Wait()
+		for _, id := range ids {
+			if id == "" || id != ids[0] {
+				t.Fatalf("8 callers at once got %v", ids)
+			}
+		}
+		for _, name := range []string{"truck-1", string(ids[0])} {
+			if got := must[registry.Device](t)(r.Device(t.Context(), ns, name)); got.ID != ids[0] || got.Status != "NotSeen" {
+				t.Errorf("%s: %+v", name, got)
+			}
+		}
+		if _, err := r.Device(t.Context(), "other", "truck-1"); !errors.Is(err, registry.ErrUnknownDevice) {
+			t.Errorf("another namespace saw the device: %v", err)
+		}
+		if _, _, err := r.EnsureDevice(t.Context(), ns, "no spaces"); !errors.Is(err, registry.ErrName) {
+			t.Errorf("a name with a space: %v", err)
+		}
+	})
+}
+
+func TestLastSeenIsGathered(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		r := must[*registry.Registry](t)(registry.New(t.Context(), registry.Config{DB: d, FlushEvery: time.Hour}))
+		var last uptane.DeviceID
+		for i := range 1500 { // more than one statement's worth
+			last, _, _ = r.EnsureDevice(t.Context(), ns, uptane.OEMID(fmt.Sprint("d", i)))
+			r.Seen(ns, last)
+		}
+		if got := must[registry.Device](t)(r.Device(t.Context(), ns, string(last))); !got.LastSeen.IsZero() {
+			t.Error("last seen was written at once")
+		}
+		if err := r.Close(); err != nil {
+			t.Fatal(err)
+		}
+		var unseen int
+		if err := d.Get(&unseen, `SELECT COUNT(*) FROM registry_device WHERE last_seen = 0`); err != nil || unseen != 0 {
+			t.Errorf("%d devices of 1500 were not written: %v", unseen, err)
+		}
+	})
+}
+
+func TestWhatADeviceSaysOfItself(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		r, ctx := open(t, d), t.Context()
+		dev, _, err := r.EnsureDevice(ctx, ns, "truck-1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for what, err := range map[string]error{
+			"system info": r.PutSystemInfo(ctx, ns, dev, []byte(`{ "id" : "vm", "children":[] }`)),
+			"network":     r.PutNetwork(ctx, ns, dev, []byte(`{"hostname":"h","local_ipv4":"10.0.0.1","mac":"aa:bb"}`)),
+			"config":      r.PutConfig(ctx, ns, dev, []byte("[provision]\np12_password = \"hunter2\"\n[p11]\npass = \"1234\"\n[pacman]\ntype = \"none\"\n")),
+			"packages":    r.PutPackages(ctx, ns, dev, []byte(`[{"name":"vim","version":"9"},{"name":"bash","version":"5"},{"name":"vim","version":"9"}]`)),
+		} {
+			if err != nil {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		if got := must[registry.Document](t)(r.SystemInfo(ctx, ns, dev)); got.Body != `{"id":"vm","children":[]}` {
+			t.Errorf("system info is %s", got.Body)
+		}
+		config := must[registry.Document](t)(r.Configuration(ctx, ns, dev)).Body
+		if strings.Contains(config, "hunter2") || strings.Contains(config, "1234") || !strings.Contains(config, `type = "none"`) {
+			t.Errorf("stored configuration:\n%s", config)
+		}
+		if err := r.PutPackages(ctx, ns, dev, []byte(`[{"name":"bash","version":"5"},{"name":"zsh","version":"1"}]`)); err != nil {
+			t.Fatal(err)
+		}
+		list, total, err := r.Packages(ctx, ns, dev, "", 0, 10)
+		if err != nil || total != 2 || list[0].Name != "bash" || list[1].Name != "zsh" {
+			t.Errorf("packages: %v %d %v", list, total, err)
+		}
+	})
+}
+
+func TestMalformedReportsChangeNothing(t *testing.T) {
+	r, ctx := open(t, dbtest.SQLite(t)), t.Context()
+	dev, _, _ := r.EnsureDevice(ctx, ns, "truck-1")
+	for name, err := range map[string]error{
+		"trailing data":    r.PutSystemInfo(ctx, ns, dev, []byte(`{}{}`)),
+		"not UTF-8":        r.PutSystemInfo(ctx, ns, dev, []byte("\"\xff\"")),
+		"NUL":              r.PutSystemInfo(ctx, ns, dev, []byte(`"\u0000"`)),
+		"oversize":         r.PutSystemInfo(ctx, ns, dev, []byte(`"`+strings.Repeat("a", registry.MaxSystemInfo)+`"`)),
+		"network array":    r.PutNetwork(ctx, ns, dev, []byte(`[]`)),
+		"package unnamed":  r.PutPackages(ctx, ns, dev, []byte(`[{"name":"","version":"1"}]`)),
+		"events no array":  r.PutEvents(ctx, ns, dev, []byte(`{}`)),
+		"config not text":  r.PutConfig(ctx, ns, dev, []byte{0}),
+		"packages no list": r.PutPackages(ctx, ns, dev, []byte(`{"name":"x"}`)),
+	} {
+		if !errors.Is(err, registry.ErrMalformed) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if got, _ := r.SystemInfo(ctx, ns, dev); got.Body != "{}" {
+		t.Errorf("something was stored: %s", got.Body)
+	}
+	if err := r.PutEvents(ctx, ns, dev, []byte("["+strings.Repeat("{},", 1000)+"{}]")); !errors.Is(err, registry.ErrTooManyEvents) {
+		t.Errorf("1001 events: %v", err)
+	}
+}
+
+// A batch is stored once, however often it is sent, and an unreadable element
+// does not hold up the others.
+func TestEventsAreStoredOnce(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		r, ctx := open(t, d), t.Context()
+		dev, _, _ := r.EnsureDevice(ctx, ns, "truck-1")
+		batch := []byte(`[{"deviceTime":"2026-11-21T23:01:19Z","event":{"correlationId":"u1","ecu":"p","success":true},"eventType":{"id":"EcuDownloadCompleted","version":0},"id":"e1"},
+			{"id":7}, {"deviceTime":"1970","event":{"ecu":"p"},"eventType":{"id":"EcuDownloadStarted","version":0},"id":"e2"}]`)
+		for range 3 {
+			if err := r.PutEvents(ctx, ns, dev, batch); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, total, err := r.Events(ctx, ns, dev, "", 0, 10); err != nil || total != 2 {
+			t.Errorf("%d events, %v", total, err)
+		}
+		list, total, err := r.Events(ctx, ns, dev, "u1", 0, 10)
+		if err != nil || total != 1 || list[0].ID != "e1" || list[0].ECU != "p" {
+			t.Errorf("of the update: %+v %d %v", list, total, err)
+		}
+	})
+}
+
+// The Director's transaction carries the registry's rows: both or neither.
+func TestJournalIsPartOfTheTransaction(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		r, ctx := open(t, d), t.Context()
+		dev, _, _ := r.EnsureDevice(ctx, ns, "truck-1")
+		change := uptane.Change{
+			At:           time.Now(),
+			Registration: &uptane.Registration{Primary: "p", ECUs: []uptane.ECU{{Serial: "p", HardwareID: "board"}, {Serial: "s", HardwareID: "sensor"}}},
+			Installed:    []uptane.ECUReport{{Serial: "p", Filepath: "img-1", SHA256: "00", Length: 1}},
+			Report:       &uptane.InstallReport{CorrelationID: "u1", Result: uptane.Result{Success: true, Code: "OK"}},
+			Status:       "UpToDate",
+		}
+		gone := errors.New("rolled back")
+		record := func(end error) error {
+			return d.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+				if err := r.Record(ctx, tx, ns, dev, change); err != nil {
+					return err
+				}
+				return end
+			})
+		}
+		if err := record(gone); !errors.Is(err, gone) {
+			t.Fatal(err)
+		}
+		if _, total, _ := r.History(ctx, ns, dev, 0, 10); total != 0 {
+			t.Errorf("%d entries survived a rollback", total)
+		}
+		if err := record(nil); err != nil {
+			t.Fatal(err)
+		}
+		list, total, err := r.History(ctx, ns, dev, 0, 10)
+		if err != nil || total != 3 || list[0].Kind != "report" || list[2].Kind != "registered" {
+			t.Errorf("history: %+v %d %v", list, total, err)
+		}
+		found, _, err := r.Devices(ctx, ns, registry.Search{HardwareID: "sensor", Status: "UpToDate", NameContains: "TRUCK"}, 0, 10)
+		if err != nil || len(found) != 1 || found[0].ActivatedAt.IsZero() {
+			t.Errorf("search: %+v %v", found, err)
+		}
+		if found, _, _ := r.Devices(ctx, ns, registry.Search{NameContains: "%"}, 0, 10); len(found) != 0 {
+			t.Error("a wildcard of the caller's was taken as one")
+		}
+	})
+}
+
+func FuzzEvents(f *testing.F) {
+	f.Add([]byte(`[{"deviceTime":"2026-11-21T23:01:19Z","event":{"ecu":"p"},"eventType":{"id":"X","version":0},"id":"e1"}]`))
+	f.Add([]byte(`[{}]`))
+	f.Add([]byte(`[`))
+	d := dbtest.SQLite(f)
+	r, err := registry.New(context.Background(), registry.Config{DB: d, FlushEvery: time.Hour})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { _ = r.Close() })
+	f.Fuzz(func(t *testing.T, body []byte) {
+		err := r.PutEvents(context.Background(), ns, "d", body)
+		if err != nil && !errors.Is(err, registry.ErrMalformed) && !errors.Is(err, registry.ErrTooManyEvents) {
+			t.Errorf("%q: %v", body, err)
+		}
+	})
+}

@@ -1,0 +1,212 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jmoiron/sqlx"
+
+	"sealift/internal/db"
+	"sealift/uptane"
+)
+
+// store holds the SQL about devices; the other store files hold the rest.
+type store struct{}
+
+type deviceRow struct {
+	Namespace   string `db:"namespace"`
+	ID          string `db:"id"`
+	OEMID       string `db:"oemid"`
+	Name        string `db:"name"`
+	Status      string `db:"status"`
+	Notes       string `db:"notes"`
+	CreatedAt   int64  `db:"created_at"`
+	ActivatedAt int64  `db:"activated_at"`
+	LastSeen    int64  `db:"last_seen"`
+}
+
+const deviceColumns = `namespace, id, oemid, name, status, notes, created_at, activated_at, last_seen`
+
+func (r deviceRow) device() Device {
+	return Device{
+		Namespace: uptane.Namespace(r.Namespace), ID: uptane.DeviceID(r.ID), OEMID: uptane.OEMID(r.OEMID), Name: r.Name, Status: r.Status, Notes: r.Notes,
+		CreatedAt: millis(r.CreatedAt), ActivatedAt: millis(r.ActivatedAt), LastSeen: millis(r.LastSeen),
+	}
+}
+
+// millis is the time of a column; 0 is no time.
+func millis(at int64) time.Time {
+	if at == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(at).UTC()
+}
+
+func (store) deviceID(ctx context.Context, q sqlx.QueryerContext, ns uptane.Namespace, oemid uptane.OEMID) (uptane.DeviceID, error) {
+	var id string
+	err := sqlx.GetContext(ctx, q, &id, `SELECT id FROM registry_device WHERE namespace = $1 AND oemid = $2`, ns, oemid)
+	return uptane.DeviceID(id), db.Err(err)
+}
+
+func (store) addDevice(ctx context.Context, q sqlx.ExecerContext, ns uptane.Namespace, id uptane.DeviceID, oemid uptane.OEMID, at time.Time) error {
+	_, err := q.ExecContext(ctx, `INSERT INTO registry_device (namespace, id, oemid, name, status, created_at) VALUES ($1, $2, $3, $4, $5, $6)`,
+		ns, id, oemid, string(oemid), "NotSeen", at.UnixMilli())
+	return err
+}
+
+func (store) device(ctx context.Context, q sqlx.QueryerContext, ns uptane.Namespace, idOrName string) (Device, error) {
+	var r deviceRow
+	err := db.Err(sqlx.GetContext(ctx, q, &r, `SELECT `+deviceColumns+` FROM registry_device WHERE namespace = $1 AND id = $2`, ns, idOrName))
+	if errors.Is(err, db.ErrNoRows) {
+		err = db.Err(sqlx.GetContext(ctx, q, &r, `SELECT `+deviceColumns+` FROM registry_device WHERE namespace = $1 AND oemid = $2`, ns, idOrName))
+	}
+	return r.device(), err
+}
+
+func (store) devices(ctx context.Context, q sqlx.QueryerContext, ns uptane.Namespace, s Search, offset, limit int) ([]Device, int, error) {
+	where, params := s.where(ns)
+	var total int
+	if err := sqlx.GetContext(ctx, q, &total, `SELECT COUNT(*) FROM registry_device d WHERE `+where, params...); err != nil {
+		return nil, 0, err
+	}
+	var rows []deviceRow
+	n := len(params)
+	err := sqlx.SelectContext(ctx, q, &rows, fmt.Sprintf(`SELECT %s FROM registry_device d WHERE %s ORDER BY name, id LIMIT $%d OFFSET $%d`, deviceColumns, where, n+1, n+2),
+		append(params, limit, offset)...)
+	list := make([]Device, len(rows))
+	for i, r := range rows {
+		list[i] = r.device()
+	}
+	return list, total, err
+}
+
+// where builds the condition of a search; only placeholders carry outside text.
+func (s Search) where(ns uptane.Namespace) (string, []any) {
+	conditions, params := []string{`d.namespace = $1`}, []any{ns}
+	add := func(condition string, value any) {
+		params = append(params, value)
+		conditions = append(conditions, fmt.Sprintf(condition, len(params)))
+	}
+	if s.NameContains != "" {
+		add(`LOWER(d.name) LIKE $%d ESCAPE '\'`, contains(s.NameContains))
+	}
+	if s.OEMID != "" {
+		add(`d.oemid = $%d`, s.OEMID)
+	}
+	if s.Status != "" {
+		add(`d.status = $%d`, s.Status)
+	}
+	if s.HardwareID != "" {
+		add(`EXISTS (SELECT 1 FROM registry_hardware h WHERE h.namespace = d.namespace AND h.device = d.id AND h.hardware_id = $%d)`, s.HardwareID)
+	}
+	return strings.Join(conditions, " AND "), params
+}
+
+// contains is the LIKE pattern for a substring in lower case.
+func contains(text string) string {
+	return "%" + strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(strings.ToLower(text)) + "%"
+}
+
+func (store) setDevice(ctx context.Context, q sqlx.ExecerContext, ns uptane.Namespace, id uptane.DeviceID, name, notes string) (int64, error) {
+	res, err := q.ExecContext(ctx, `UPDATE registry_device SET name = $3, notes = $4 WHERE namespace = $1 AND id = $2`, ns, id, name, notes)
+	if err != nil {
+		return 0, err
+	}
+	return res.RowsAffected()
+}
+
+func (store) setStatus(ctx context.Context, q sqlx.ExecerContext, ns uptane.Namespace, id uptane.DeviceID, status string) error {
+	_, err := q.ExecContext(ctx, `UPDATE registry_device SET status = $3 WHERE namespace = $1 AND id = $2`, ns, id, status)
+	return err
+}
+
+func (store) activate(ctx context.Context, q sqlx.ExecerContext, ns uptane.Namespace, id uptane.DeviceID, at time.Time) error {
+	_, err := q.ExecContext(ctx, `UPDATE registry_device SET activated_at = $3 WHERE namespace = $1 AND id = $2 AND activated_at = 0`, ns, id, at.UnixMilli())
+	return err
+}
+
+// setSeen writes many last-seen times in one statement a thousand devices.
+func (store) setSeen(ctx context.Context, d *db.DB, seen map[deviceKey]int64) error {
+	const batch = 1000
+	values, params := []string{}, []any{}
+	flush := func() error {
+		if len(values) == 0 {
+			return nil
+		}
+		_, err := d.ExecContext(ctx, `WITH seen (namespace, id, at) AS (VALUES `+strings.Join(values, ", ")+`)
+			UPDATE registry_device SET last_seen = (SELECT MAX(s.at) FROM seen s WHERE s.namespace = registry_device.namespace AND s.id = registry_device.id)
+			WHERE (namespace, id) IN (SELECT s.namespace, s.id FROM seen s)`, params...)
+		values, params = values[:0], params[:0]
+		return err
+	}
+	for k, at := range seen {
+		n := len(params)
+		values = append(values, fmt.Sprintf("(CAST($%d AS TEXT), CAST($%d AS TEXT), CAST($%d AS BIGINT))", n+1, n+2, n+3))
+		params = append(params, k.ns, k.device, at)
+		if len(values) == batch {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return flush()
+}
+
+func (store) replaceHardware(ctx context.Context, q sqlx.ExecerContext, ns uptane.Namespace, device uptane.DeviceID, ids map[uptane.HardwareID]bool) error {
+	if _, err := q.ExecContext(ctx, `DELETE FROM registry_hardware WHERE namespace = $1 AND device = $2`, ns, device); err != nil {
+		return err
+	}
+	for id := range ids {
+		if _, err := q.ExecContext(ctx, `INSERT INTO registry_hardware (namespace, device, hardware_id) VALUES ($1, $2, $3)`, ns, device, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// history is a row to be written; Detail becomes JSON.
+type history struct {
+	At                     time.Time
+	Kind, ECU, Correlation string
+	Detail                 map[string]any
+}
+
+func (store) addHistory(ctx context.Context, q sqlx.ExecerContext, ns uptane.Namespace, device uptane.DeviceID, h history) error {
+	detail, err := json.Marshal(h.Detail)
+	if err != nil {
+		return fmt.Errorf("writing detail: %w", err)
+	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return fmt.Errorf("making an id: %w", err)
+	}
+	_, err = q.ExecContext(ctx, `INSERT INTO registry_history (namespace, device, id, at, kind, ecu, correlation, detail) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+		ns, device, id.String(), h.At.UnixMilli(), h.Kind, h.ECU, h.Correlation, string(detail))
+	return err
+}
+
+func (store) history(ctx context.Context, q sqlx.QueryerContext, ns uptane.Namespace, device uptane.DeviceID, offset, limit int) ([]HistoryEntry, int, error) {
+	var total int
+	if err := sqlx.GetContext(ctx, q, &total, `SELECT COUNT(*) FROM registry_history WHERE namespace = $1 AND device = $2`, ns, device); err != nil {
+		return nil, 0, err
+	}
+	var rows []struct {
+		At          int64  `db:"at"`
+		Kind        string `db:"kind"`
+		ECU         string `db:"ecu"`
+		Correlation string `db:"correlation"`
+		Detail      string `db:"detail"`
+	}
+	err := sqlx.SelectContext(ctx, q, &rows, `SELECT at, kind, ecu, correlation, detail FROM registry_history
+		WHERE namespace = $1 AND device = $2 ORDER BY id DESC LIMIT $3 OFFSET $4`, ns, device, limit, offset)
+	list := make([]HistoryEntry, len(rows))
+	for i, r := range rows {
+		list[i] = HistoryEntry{At: millis(r.At), Kind: r.Kind, ECU: r.ECU, Correlation: r.Correlation, Detail: r.Detail}
+	}
+	return list, total, err
+}
