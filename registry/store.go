@@ -139,8 +139,8 @@ func (store) setSeen(ctx context.Context, d *db.DB, seen map[deviceKey]int64) er
 			return nil
 		}
 		_, err := d.ExecContext(ctx, `WITH seen (namespace, id, at) AS (VALUES `+strings.Join(values, ", ")+`)
-			UPDATE registry_device SET last_seen = (SELECT MAX(s.at) FROM seen s WHERE s.namespace = registry_device.namespace AND s.id = registry_device.id)
-			WHERE (namespace, id) IN (SELECT s.namespace, s.id FROM seen s)`, params...)
+			UPDATE registry_device SET last_seen = seen.at FROM seen
+			WHERE registry_device.namespace = seen.namespace AND registry_device.id = seen.id`, params...)
 		values, params = values[:0], params[:0]
 		return err
 	}
