@@ -1,0 +1,108 @@
+package web
+
+import (
+	"bytes"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"html/template"
+	"net/http"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+	"gopkg.in/yaml.v3"
+)
+
+//go:embed docs.html
+var docsPage string
+
+//go:embed docs.css
+var docsStyle string
+
+// Docs returns the routes that show an OpenAPI 3.1 document in YAML: /docs as
+// a page that needs no script and nothing from other servers,
+// /docs/openapi.yaml as it is and /docs/openapi.json the same in JSON.
+func Docs(doc []byte) ([]Route, error) {
+	d, err := parseDocument(doc)
+	if err != nil {
+		return nil, err
+	}
+	page, err := renderDocs(d)
+	if err != nil {
+		return nil, fmt.Errorf("rendering OpenAPI document: %w", err)
+	}
+	var tree any
+	if err := yaml.Unmarshal(doc, &tree); err != nil {
+		return nil, fmt.Errorf("reading OpenAPI document: %w", err)
+	}
+	asJSON, err := json.Marshal(jsonTree(tree))
+	if err != nil {
+		return nil, fmt.Errorf("writing OpenAPI document as JSON: %w", err)
+	}
+	hash := sha256.Sum256([]byte(docsStyle))
+	policy := "default-src 'none'; frame-ancestors 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) + "'"
+	return []Route{
+		{Method: http.MethodGet, Pattern: "/docs", Permission: Public, Handler: func(c *gin.Context) {
+			c.Header("Content-Security-Policy", policy)
+			Raw(c, "text/html; charset=utf-8", page)
+		}},
+		{Method: http.MethodGet, Pattern: "/docs/openapi.yaml", Permission: Public, Handler: func(c *gin.Context) {
+			Raw(c, "application/yaml", doc)
+		}},
+		{Method: http.MethodGet, Pattern: "/docs/openapi.json", Permission: Public, Handler: func(c *gin.Context) {
+			Raw(c, "application/json", asJSON)
+		}},
+	}, nil
+}
+
+type docsGroup struct {
+	Tag     string
+	Entries []entry
+}
+
+func renderDocs(d document) ([]byte, error) {
+	var groups []*docsGroup
+	byTag := map[string]*docsGroup{}
+	for _, e := range d.entries() {
+		tag := strings.Join(e.Tags, ", ")
+		if byTag[tag] == nil {
+			byTag[tag] = &docsGroup{Tag: tag}
+			groups = append(groups, byTag[tag])
+		}
+		byTag[tag].Entries = append(byTag[tag].Entries, e)
+	}
+	page, err := template.New("docs").Parse(docsPage)
+	if err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	err = page.Execute(&out, map[string]any{
+		"Info": d.Info, "Groups": groups,
+		"Style": template.HTML("<style>" + docsStyle + "</style>"), //nolint:gosec // our own file
+	})
+	return out.Bytes(), err
+}
+
+// jsonTree makes YAML's maps, whose keys may be numbers such as 200, fit for
+// JSON.
+func jsonTree(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for k := range v {
+			v[k] = jsonTree(v[k])
+		}
+	case map[any]any:
+		out := make(map[string]any, len(v))
+		for k := range v {
+			out[fmt.Sprint(k)] = jsonTree(v[k])
+		}
+		return out
+	case []any:
+		for i := range v {
+			v[i] = jsonTree(v[i])
+		}
+	}
+	return v
+}

@@ -1,0 +1,76 @@
+package web
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+
+	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
+
+	"sealift/internal/fault"
+)
+
+const errorHeader = "X-Sealift-Error"
+
+// problem is the one error body: all four members are always there.
+type problem struct {
+	Code        string  `json:"code"`
+	Description string  `json:"description"`
+	Cause       *string `json:"cause"`
+	ErrorID     string  `json:"errorId"`
+}
+
+// Fail answers with err and ends the request: with the status and text of
+// its fault, or with 500 "internal error" when it is none. The answer carries
+// an id, also as header x-sealift-error, under which the log has err in full.
+// Under a prefix of [Config.EmptyErrors] the body is empty. When part of
+// another answer is already sent, the connection is broken off instead.
+func Fail(c *gin.Context, err error) {
+	c.Abort()
+	Error(c.Writer, c.Request, err)
+}
+
+// Error is [Fail] for handlers outside gin.
+func Error(w http.ResponseWriter, r *http.Request, err error) {
+	rq := requestOf(r.Context())
+	if rq == nil { // not under New
+		rq = &request{id: uuid.NewString(), writer: &writer{ResponseWriter: w}}
+	}
+	rq.err = err
+	if rq.writer.status != 0 {
+		panic(http.ErrAbortHandler)
+	}
+	if r.Context().Err() != nil && errors.Is(err, context.Canceled) {
+		rq.writer.status = 499 // nobody reads the answer; said in the log only
+		return
+	}
+	p := problem{Code: "internal_server_error", Description: "internal error", ErrorID: rq.id}
+	status := fault.Status(err)
+	if f := fault.Of(err); f != nil {
+		p.Code, p.Description = f.Code(), f.Description()
+		if cause := f.Cause(); cause != "" {
+			p.Cause = &cause
+		}
+	}
+	rq.writer.failed = true
+	head := w.Header()
+	for _, name := range []string{"Content-Encoding", "Content-Disposition", "Content-Range", "Etag", "Last-Modified", "Content-Type"} {
+		head.Del(name)
+	}
+	head.Set("Cache-Control", "no-store")
+	head.Set(errorHeader, rq.id)
+	if status == http.StatusUnauthorized && rq.challenge != "" {
+		head.Set("WWW-Authenticate", rq.challenge)
+	}
+	var body []byte
+	if !rq.emptyBody {
+		head.Set("Content-Type", "application/json")
+		body, _ = json.Marshal(p) // strings alone: cannot fail
+	}
+	head.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // a client that left gets no answer
+}
