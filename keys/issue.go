@@ -1,0 +1,191 @@
+package keys
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"sealift/internal/db"
+	"sealift/internal/fault"
+	"sealift/keys/pki"
+	"sealift/uptane"
+)
+
+const (
+	// reissueFor is how long after its first certificate a device may ask
+	// again: the answer can get lost on the way.
+	reissueFor = time.Hour
+	day        = 24 * time.Hour
+	maxDays    = int(pki.MaxDeviceLife / day)
+)
+
+var (
+	errTTL     = fault.New(fault.Invalid, "invalid_ttl", "the ttl is a positive number of days")
+	errUsedUp  = fault.New(fault.Forbidden, "bootstrap_used_up", "the bootstrap certificate has been used as often as it may")
+	errTooFast = fault.New(fault.TooMany, "bootstrap_rate_exceeded", "the bootstrap certificate was used too often within an hour")
+)
+
+// IssueRequest asks for a device certificate.
+type IssueRequest struct {
+	Namespace uptane.Namespace
+	Device    uptane.DeviceID
+	OEMID     uptane.OEMID // becomes the common name
+	TTL       int          // days; at most 20 years and the life of the CA
+	// Bootstrap is the fingerprint of the bootstrap certificate that asks;
+	// empty where a person does.
+	Bootstrap string
+	// Check is asked, in the transaction, before a device gets another
+	// certificate soon after its first: an error such as
+	// [ErrDeviceRegistered] refuses it. It may be called more than once.
+	Check func(ctx context.Context, tx *sqlx.Tx) error
+}
+
+// IssueDevice makes a key and a certificate for a device and returns them as
+// a PKCS#12 archive with an empty password, the server roots inside. The
+// private key is not kept.
+//
+// A name that has a certificate gets another only after
+// [Vault.ResetDevice], or from the same bootstrap certificate within an hour
+// of the first and with the consent of Check; all earlier certificates of the
+// device are revoked then. Otherwise it is [ErrDeviceRegistered].
+func (v *Vault) IssueDevice(ctx context.Context, r IssueRequest) ([]byte, error) {
+	p12, err := v.issueDevice(ctx, r)
+	if err != nil {
+		return nil, fmt.Errorf("issuing certificate for device %.64q: %w", r.OEMID, err)
+	}
+	return p12, nil
+}
+
+func (v *Vault) issueDevice(ctx context.Context, r IssueRequest) ([]byte, error) {
+	switch {
+	case !r.Namespace.Valid():
+		return nil, errNamespace
+	case !r.OEMID.Valid() || r.Device == "":
+		return nil, errDeviceName
+	case r.TTL <= 0:
+		return nil, errTTL
+	}
+	life := time.Duration(min(r.TTL, maxDays)) * day
+	id := Identity{Namespace: r.Namespace, Kind: KindDevice, Device: r.Device, OEMID: r.OEMID}
+	made, err := v.makeClient(ctx, &id, string(r.OEMID), life)
+	if err != nil {
+		return nil, err
+	}
+	act, err := v.act(ctx, r.Namespace, "device.reissue", "device %s got certificate %s, its earlier ones are revoked", r.Device, id.Fingerprint)
+	if err != nil {
+		return nil, err
+	}
+	var again bool
+	err = v.store.db.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) (err error) {
+		if r.Bootstrap != "" {
+			if err := v.useBootstrap(ctx, tx, r.Namespace, r.Bootstrap, act.At); err != nil {
+				return err
+			}
+		}
+		if again, err = v.admit(ctx, tx, r, act.At); err != nil {
+			return err
+		}
+		if again {
+			_, err := v.store.revokeDevice(ctx, tx, r.Namespace, r.Device, false, act.At)
+			if err = errors.Join(err, v.store.renewStamp(ctx, tx, r.Namespace, stampCertificates), v.store.addAct(ctx, tx, act)); err != nil {
+				return err
+			}
+		}
+		return v.store.addCertificate(ctx, tx, id, made.issuer, made.cert, act.At)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if again {
+		v.touched(r.Namespace)
+	}
+	return made.p12, nil
+}
+
+// admit decides whether the request may have the name, and whether the device
+// had it before.
+func (v *Vault) admit(ctx context.Context, tx *sqlx.Tx, r IssueRequest, now time.Time) (again bool, err error) {
+	want := enrolment{Namespace: r.Namespace, OEMID: r.OEMID, Device: r.Device, Bootstrap: r.Bootstrap, FirstIssued: now.UnixMilli()}
+	added, err := v.store.addEnrolment(ctx, tx, want)
+	if err != nil || added {
+		return false, err
+	}
+	if opened, err := v.store.takeEnrolment(ctx, tx, want); err != nil || opened {
+		return true, err
+	}
+	have, err := v.store.enrolment(ctx, tx, r.Namespace, r.OEMID)
+	if err != nil {
+		return false, err
+	}
+	age := now.Sub(time.UnixMilli(have.FirstIssued))
+	switch {
+	case have.State == stateRevoked:
+		return false, errDeviceRevoked
+	case r.Bootstrap == "" || have.Bootstrap != r.Bootstrap || have.Device != r.Device || age > reissueFor:
+		return false, ErrDeviceRegistered
+	}
+	if r.Check != nil {
+		if err := r.Check(ctx, tx); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+func (v *Vault) useBootstrap(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, fingerprint string, now time.Time) error {
+	if n, err := v.store.useBootstrap(ctx, tx, ns, fingerprint, now); err != nil || n == 1 {
+		return err
+	}
+	row, err := v.store.bootstrap(ctx, tx, ns, fingerprint)
+	switch {
+	case errors.Is(err, db.ErrNoRows):
+		return ErrUnknownCertificate.With("it is no bootstrap certificate of this namespace")
+	case err != nil:
+		return err
+	case row.Revoked != nil:
+		return errRevoked.Withf("certificate %s", fingerprint)
+	case now.UnixMilli() >= row.NotAfter:
+		return errExpired.Withf("bootstrap certificate %s", fingerprint)
+	case row.MaxUses > 0 && row.Uses >= row.MaxUses:
+		return errUsedUp.Withf("%d uses", row.MaxUses)
+	}
+	return errTooFast.Withf("%d uses an hour", row.PerHour)
+}
+
+// client is a client certificate just made.
+type client struct {
+	cert   *x509.Certificate
+	issuer string
+	p12    []byte
+}
+
+// makeClient issues a client certificate and completes id with its
+// fingerprint and end. Nothing is stored.
+func (v *Vault) makeClient(ctx context.Context, id *Identity, name string, life time.Duration) (client, error) {
+	roots, err := v.ServerRoots(ctx)
+	if err != nil {
+		return client{}, err
+	}
+	ca, err := v.authority(ctx, id.Namespace, kindDevice)
+	if err != nil {
+		return client{}, err
+	}
+	key, err := pki.NewKey()
+	if err != nil {
+		return client{}, err
+	}
+	cert, err := ca.NewClient(v.now(), name, life, key.Public())
+	if err != nil {
+		return client{}, err
+	}
+	p12, err := pki.EncodeP12(key, cert, roots)
+	if err != nil {
+		return client{}, err
+	}
+	id.Fingerprint, id.NotAfter = hexSum(cert.Raw), cert.NotAfter
+	return client{cert: cert, issuer: hexSum(ca.Cert.Raw), p12: p12}, nil
+}

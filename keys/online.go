@@ -1,0 +1,138 @@
+package keys
+
+import (
+	"context"
+	"crypto"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/rsa"
+	"fmt"
+	"strings"
+
+	"github.com/jmoiron/sqlx"
+
+	"sealift/internal/fault"
+	"sealift/uptane"
+)
+
+var (
+	errNotOnline = fault.New(fault.Invalid, "role_not_online", "this role is signed with keys that are never on the server")
+	errKeyType   = fault.New(fault.Invalid, "invalid_key_type", "no such type of key")
+)
+
+// onlineRoles are the roles signed on the server, by repository.
+func onlineRoles(repo uptane.Repository) []uptane.Role {
+	switch repo {
+	case uptane.DirectorRepository:
+		return []uptane.Role{uptane.RoleTargets, uptane.RoleSnapshot, uptane.RoleTimestamp}
+	case uptane.ImageRepository:
+		return []uptane.Role{uptane.RoleSnapshot, uptane.RoleTimestamp}
+	}
+	return nil
+}
+
+func isOnline(repo uptane.Repository, role uptane.Role) bool {
+	for _, r := range onlineRoles(repo) {
+		if r == role {
+			return true
+		}
+	}
+	return false
+}
+
+// GenerateOnline makes a private key for a role, seals it and returns its
+// public key. It signs as soon as a root names it. The type is "ed25519" (or
+// empty), "rsa2048", "rsa3072" or "rsa4096", in any case. Roles that are
+// signed offline are refused: root everywhere, targets of the Image
+// repository.
+func (v *Vault) GenerateOnline(ctx context.Context, ns uptane.Namespace, repo uptane.Repository, role uptane.Role, keytype string) (uptane.Key, error) {
+	if !ns.Valid() {
+		return uptane.Key{}, errNamespace.Withf("%.80q", ns)
+	}
+	if !isOnline(repo, role) {
+		return uptane.Key{}, errNotOnline.Withf("%s of the %s repository", role, repo)
+	}
+	private, err := newPrivateKey(keytype)
+	if err != nil {
+		return uptane.Key{}, err
+	}
+	key, err := uptane.NewKey(private.Public())
+	if err != nil {
+		return uptane.Key{}, err
+	}
+	box, err := v.seals.seal(ctx, private, string(ns), string(repo), string(role), string(key.ID()))
+	if err != nil {
+		return uptane.Key{}, err
+	}
+	act, err := v.act(ctx, ns, "key.generate", "%s key %s for %s of the %s repository", key.Algorithm(), key.ID(), role, repo)
+	if err != nil {
+		return uptane.Key{}, err
+	}
+	rk := roleKey{ns, repo, role, key}
+	err = v.store.db.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		if mine, err := v.store.claimKey(ctx, tx, rk, act.At); err != nil || !mine {
+			return errOr(err, errKeyElsewhere)
+		}
+		if err := v.store.addOnlineKey(ctx, tx, rk, box, act.At); err != nil {
+			return err
+		}
+		if err := v.store.renewStamp(ctx, tx, ns, stampRoots); err != nil {
+			return err
+		}
+		return v.store.addAct(ctx, tx, act)
+	})
+	if err != nil {
+		return uptane.Key{}, fmt.Errorf("generating %s key of the %s repository: %w", role, repo, err)
+	}
+	v.touched(ns)
+	return key, nil
+}
+
+// OnlineKeys returns the public keys whose private keys are held for a role,
+// oldest first, whether a root names them or not.
+func (v *Vault) OnlineKeys(ctx context.Context, ns uptane.Namespace, repo uptane.Repository, role uptane.Role) ([]uptane.Key, error) {
+	rows, err := v.store.onlineKeys(ctx, v.store.db, ns, repo)
+	if err != nil {
+		return nil, fmt.Errorf("reading online keys: %w", err)
+	}
+	var list []uptane.Key
+	for _, r := range rows {
+		if r.Role != role {
+			continue
+		}
+		key, err := uptane.ParseSPKI(r.SPKI)
+		if err != nil {
+			return nil, fmt.Errorf("reading online keys: %w", err)
+		}
+		list = append(list, key)
+	}
+	return list, nil
+}
+
+func newPrivateKey(keytype string) (crypto.Signer, error) {
+	bits := 0
+	switch strings.ToLower(keytype) {
+	case "", "ed25519":
+		_, key, err := ed25519.GenerateKey(rand.Reader)
+		return key, err
+	case "rsa", "rsa2048":
+		bits = 2048
+	case "rsa3072":
+		bits = 3072
+	case "rsa4096":
+		bits = 4096
+	case "ecprime256v1", "ecdsa", "ec":
+		return nil, errKeyType.With("ECDSA: devices refuse a whole root for one such key; use ed25519 or rsa2048, rsa3072, rsa4096")
+	default:
+		return nil, errKeyType.Withf("%.40q; use ed25519, rsa2048, rsa3072 or rsa4096", keytype)
+	}
+	return rsa.GenerateKey(rand.Reader, bits)
+}
+
+// errOr returns err, or the other one where err is nil.
+func errOr(err, other error) error {
+	if err != nil {
+		return err
+	}
+	return other
+}

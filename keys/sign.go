@@ -1,0 +1,148 @@
+package keys
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jmoiron/sqlx"
+
+	"sealift/internal/fault"
+	"sealift/uptane"
+)
+
+// ErrKeyOffline: the current root names too few keys for the role that are
+// held here.
+var ErrKeyOffline = fault.New(fault.PreconditionFailed, "role_key_not_found",
+	"the keys of this role are not on the server")
+
+// Sign signs msg with the online keys that the current root names for the
+// role. Every use of a key is in the record, committed, before Sign returns.
+// It answers uptane.ErrRootChanged unless the root of the job is current,
+// [ErrKeyOffline] where the keys here do not reach the threshold and
+// [ErrClockBehind] while the clock cannot be right.
+// It must not be called inside a transaction.
+func (v *Vault) Sign(ctx context.Context, job uptane.Job, msg []byte) ([]uptane.RawSig, error) {
+	sigs, err := v.sign(ctx, job, msg)
+	if err != nil {
+		return nil, fmt.Errorf("signing %s of the %s repository in namespace %s: %w", job.Role, job.Repository, job.Namespace, err)
+	}
+	return sigs, nil
+}
+
+func (v *Vault) sign(ctx context.Context, job uptane.Job, msg []byte) ([]uptane.RawSig, error) {
+	anyRoot := job.RootVersion == 0
+	const tries = 3 // a root can hardly change more often meanwhile
+	for range tries {
+		state, err := v.rootState(ctx, job.Namespace, job.Repository)
+		if err != nil {
+			return nil, err
+		}
+		if anyRoot {
+			job.RootVersion = state.version
+		}
+		if job.RootVersion > state.version { // published by another replica just now
+			v.touched(job.Namespace)
+			continue
+		}
+		if job.RootVersion < state.version {
+			break
+		}
+		signers, err := v.signers(ctx, state, job.Role)
+		if err != nil {
+			return nil, err
+		}
+		recorded, err := v.record(ctx, job, signers, msg)
+		if err != nil {
+			return nil, err
+		}
+		if recorded {
+			return signAll(signers, msg)
+		}
+		v.touched(job.Namespace) // another replica has a newer root
+		if !anyRoot {
+			break
+		}
+	}
+	return nil, uptane.ErrRootChanged
+}
+
+// record enters the use of all keys at once, or of none because the root is
+// no longer current.
+func (v *Vault) record(ctx context.Context, job uptane.Job, signers []onlineSigner, msg []byte) (bool, error) {
+	now, number, err := v.checkClock(ctx)
+	if err != nil {
+		return false, err
+	}
+	r := record{Job: job, SHA256: hexSum(msg), Signed: now, Clock: number}
+	var added bool
+	if len(signers) == 1 {
+		r.KeyID = signers[0].key.ID()
+		added, err = v.store.addRecord(ctx, v.store.db, r)
+	} else {
+		err = v.store.db.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+			for _, s := range signers {
+				r.KeyID = s.key.ID()
+				if added, err = v.store.addRecord(ctx, tx, r); err != nil || !added {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err != nil {
+		return false, fmt.Errorf("recording signature: %w", err)
+	}
+	if added {
+		v.clock.signedAt(number, now)
+	}
+	return added, nil
+}
+
+func signAll(signers []onlineSigner, msg []byte) ([]uptane.RawSig, error) {
+	sigs := make([]uptane.RawSig, 0, len(signers))
+	for _, s := range signers {
+		sig, err := uptane.Sign(s.signer, msg)
+		if err != nil {
+			return nil, err
+		}
+		sigs = append(sigs, sig)
+	}
+	return sigs, nil
+}
+
+// signers opens the keys that the root names for the role, once per change.
+func (v *Vault) signers(ctx context.Context, state *rootState, role uptane.Role) ([]onlineSigner, error) {
+	if state.version == 0 {
+		return nil, ErrNoRoot
+	}
+	state.mu.Lock()
+	defer state.mu.Unlock()
+	if list, ok := state.signers[role]; ok {
+		return list, nil
+	}
+	rows, err := v.store.onlineKeys(ctx, v.store.db, state.ns, state.repo)
+	if err != nil {
+		return nil, fmt.Errorf("reading online keys: %w", err)
+	}
+	var list []onlineSigner
+	named := state.roles[role]
+	for _, row := range rows {
+		key, err := uptane.ParseSPKI(row.SPKI)
+		if err != nil {
+			return nil, fmt.Errorf("reading online keys: %w", err)
+		}
+		if row.Role != role || !named.has(key) {
+			continue
+		}
+		signer, err := v.seals.open(ctx, row.sealed, string(state.ns), string(state.repo), string(role), string(key.ID()))
+		if err != nil {
+			return nil, fmt.Errorf("opening key %s: %w", key.ID(), err)
+		}
+		list = append(list, onlineSigner{key, signer})
+	}
+	if len(list) < max(named.threshold, 1) {
+		return nil, ErrKeyOffline.Withf("%s of the %s repository: %d of %d keys that are needed", role, state.repo, len(list), named.threshold)
+	}
+	state.signers[role] = list
+	return list, nil
+}
