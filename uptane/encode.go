@@ -36,6 +36,21 @@ func Payload[T metadata.Roles](f Flavour, role Role, payload *T) ([]byte, error)
 	return out, nil
 }
 
+// ParsePayload reads a payload that the caller trusts for another reason than a
+// signature, such as one that is stored or still to be signed; it need not be
+// canonical. Errors are those of Open.
+func ParsePayload[T metadata.Roles](f Flavour, role Role, raw []byte) (*T, error) {
+	payload, err := readPayload(f, role, raw)
+	if err != nil {
+		return nil, err
+	}
+	typed, ok := payload.(*T)
+	if !ok {
+		return nil, fmt.Errorf("reading %s as %T: %w", role, typed, ErrType)
+	}
+	return typed, nil
+}
+
 func encode(f Flavour, role Role, payload any) (canonical.Value, error) {
 	if got := typeOf(payload); got != string(role.payloadType()) || !role.Valid() {
 		return canonical.Value{}, fmt.Errorf("payload has type %q: %w", got, ErrType)

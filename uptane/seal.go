@@ -44,24 +44,25 @@ func SealPayload(ctx context.Context, f Flavour, s Signer, job Job, payload []by
 		return nil, fmt.Errorf("signing %s of %s repository: no key signed: %w", job.Role, job.Repository, ErrSignature)
 	}
 	doc := Frame(f, payload, sigs...)
-	return doc, checkSealed(f, doc, payload, msg, sigs)
+	if err := checkSealed(f, doc, payload, msg, sigs); err != nil {
+		return nil, fmt.Errorf("reading sealed %s back: %w", job.Role, err)
+	}
+	return doc, nil
 }
 
 // checkSealed reads a new document as a client would.
 func checkSealed(f Flavour, doc, payload, msg []byte, sigs []RawSig) error {
 	e, err := ParseEnvelope(f, doc)
 	if err != nil {
-		return fmt.Errorf("reading sealed document back: %w", err)
+		return err
 	}
 	if !bytes.Equal(e.Signed, payload) {
-		return malformed("reading sealed document back: payload differs")
+		return malformed("comparing payload")
 	}
 	keys := make([]Key, len(sigs))
 	for i, s := range sigs {
 		keys[i] = s.Key
 	}
-	if _, err := NewKeyring(len(sigs), keys...).Verify(f, msg, e.Signatures); err != nil {
-		return fmt.Errorf("reading sealed document back: %w", err)
-	}
-	return nil
+	_, err = NewKeyring(len(sigs), keys...).Verify(f, msg, e.Signatures)
+	return err
 }
