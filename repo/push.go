@@ -1,0 +1,298 @@
+package repo
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jmoiron/sqlx"
+	"github.com/theupdateframework/go-tuf/v2/metadata"
+
+	"sealift/internal/db"
+	"sealift/uptane"
+)
+
+// Sizes of targets metadata in bytes.
+const (
+	// MaxTargets is what devices read at most.
+	MaxTargets = 8 << 20
+	// largeTargets is worth a word to the operator: every device that updates
+	// loads it, and some only over a slow link.
+	largeTargets = 1 << 20
+)
+
+// shortLife is a rest of life of pushed targets that the operator should know
+// about: when it is over, no device updates until the next push.
+const shortLife = 7 * 24 * time.Hour
+
+// PutTargets publishes targets metadata that was signed elsewhere. checksum is
+// that of the visible targets metadata, which the push replaces; it is not
+// looked at for the first push. by names who pushes. The result is the checksum
+// of what is visible now.
+//
+// In this order it answers ErrInvalid for what is no targets metadata,
+// ErrNoChecksum or ErrChecksum, ErrInvalidTargets with all [Reasons], ErrVersionBump;
+// then, when snapshot and timestamp cannot be signed, ErrRootExpired or the
+// Signer's fault. Nothing is visible then, and the same push may be sent again.
+func (r *Repo) PutTargets(ctx context.Context, ns uptane.Namespace, doc []byte, checksum, by string) (string, error) {
+	if len(doc) > MaxTargets {
+		return "", ErrTooLarge.Withf("%d bytes, of at most %d", len(doc), MaxTargets)
+	}
+	for range maxTries {
+		p, err := r.accept(ctx, ns, doc, checksum, by)
+		if err != nil {
+			return "", err
+		}
+		err = r.publish(ctx, ns, p)
+		if err == nil {
+			return p.row.Checksum, nil
+		}
+		if !errors.Is(err, errSuperseded) && !errors.Is(err, errAgain) && !errors.Is(err, uptane.ErrRootChanged) {
+			return "", fmt.Errorf("publishing targets of %s: %w", ns, err)
+		}
+		if err := ctx.Err(); err != nil {
+			return "", err
+		}
+	}
+	return "", ErrBusy
+}
+
+// push is a push that was found good.
+type push struct {
+	row     pushRow
+	root    int // version of the root it was verified under
+	changes changes
+	twin    string // digest of the TUF document that is published with it
+}
+
+// accept judges a push and stages it.
+func (r *Repo) accept(ctx context.Context, ns uptane.Namespace, doc []byte, checksum, by string) (*push, error) {
+	if _, err := uptane.ParseEnvelope(uptane.Uptane, doc); err != nil && !errors.Is(err, uptane.ErrSignature) {
+		return nil, ErrInvalid.With(err.Error())
+	}
+	repository, err := r.repository(ctx, ns)
+	if err != nil {
+		return nil, err
+	}
+	base, err := r.base(ctx, ns, repository, checksum)
+	if err != nil {
+		return nil, err
+	}
+	d, root, err := r.open(ctx, ns, doc)
+	if err != nil {
+		return nil, err
+	}
+	p := &push{root: root, twin: targetsDigest(&d.Payload)}
+	var reasons []string
+	if p.changes, reasons, err = r.check(ctx, ns, d); err != nil {
+		return nil, err
+	}
+	if now := r.now(); !now.Before(d.Payload.Expires) {
+		reasons = append(reasons, fmt.Sprintf("it expired %s", d.Payload.Expires.Format(time.RFC3339)))
+	}
+	if len(reasons) > 0 {
+		return nil, refuse(ErrInvalidTargets, reasons...)
+	}
+	if d.Payload.Version != int64(base.Version)+1 {
+		return nil, ErrVersionBump.Withf("version %d, expected %d", d.Payload.Version, base.Version+1)
+	}
+	if p.row, err = r.stage(ctx, ns, base, d, by); err != nil {
+		return nil, err
+	}
+	r.remark(ctx, ns, d)
+	return p, nil
+}
+
+// base returns the visible push once the caller has shown that it knows it.
+func (r *Repo) base(ctx context.Context, ns uptane.Namespace, repository repositoryRow, checksum string) (pushRow, error) {
+	if repository.Push == "" {
+		return pushRow{}, nil
+	}
+	base, err := r.store.push(ctx, ns, repository.Push)
+	if err != nil {
+		return base, fmt.Errorf("reading targets of %s: %w", ns, err)
+	}
+	if !uptane.KeyID(checksum).Valid() { // 64 lower-case hex digits
+		return base, ErrNoChecksum
+	}
+	if subtle.ConstantTimeCompare([]byte(checksum), []byte(base.Checksum)) != 1 {
+		return base, ErrChecksum.Withf("version %d with checksum %s is visible; pull and sign again", base.Version, base.Checksum)
+	}
+	return base, nil
+}
+
+// open verifies a push under the current root.
+func (r *Repo) open(ctx context.Context, ns uptane.Namespace, doc []byte) (uptane.Document[metadata.TargetsType], int, error) {
+	var none uptane.Document[metadata.TargetsType]
+	root, err := r.root(ctx, ns)
+	if err != nil {
+		return none, 0, err
+	}
+	ring, err := uptane.RingOf(uptane.Uptane, &root.payload, uptane.RoleTargets)
+	if err != nil {
+		return none, 0, fmt.Errorf("reading targets keys of %s: %w", ns, err)
+	}
+	d, err := uptane.Open[metadata.TargetsType](uptane.Uptane, doc, uptane.RoleTargets, ring, time.Time{})
+	switch {
+	case err == nil:
+		if len(d.Raw) > MaxTargets {
+			return none, 0, ErrTooLarge.Withf("%d bytes in canonical form, of at most %d", len(d.Raw), MaxTargets)
+		}
+		return d, root.version, nil
+	case errors.Is(err, uptane.ErrSignature), errors.Is(err, uptane.ErrKey):
+		return none, 0, refuse(ErrInvalidTargets, fmt.Sprintf("%v (under root version %d)", err, root.version))
+	default:
+		return none, 0, ErrInvalid.With(err.Error())
+	}
+}
+
+func (r *Repo) targetsRing(ctx context.Context, ns uptane.Namespace) (uptane.Keyring, error) {
+	root, err := r.root(ctx, ns)
+	if err != nil {
+		return uptane.Keyring{}, err
+	}
+	return uptane.RingOf(uptane.Uptane, &root.payload, uptane.RoleTargets)
+}
+
+// remark tells the operator what is allowed and may still surprise.
+func (r *Repo) remark(ctx context.Context, ns uptane.Namespace, d uptane.Document[metadata.TargetsType]) {
+	if left := d.Payload.Expires.Sub(r.now()); left < shortLife {
+		r.log.WarnContext(ctx, "pushed targets expire soon; no device updates after that until the next push",
+			"namespace", ns, "version", d.Payload.Version, "expires", d.Payload.Expires)
+	}
+	if len(d.Raw) > largeTargets {
+		r.log.WarnContext(ctx, "pushed targets are large; old devices read 1 MiB, none reads more than 8 MiB",
+			"namespace", ns, "version", d.Payload.Version, "bytes", len(d.Raw))
+	}
+}
+
+// stage stores a push where nobody sees it. The same bytes on the same base are
+// one push, so that one that broke off is taken up again.
+func (r *Repo) stage(ctx context.Context, ns uptane.Namespace, base pushRow, d uptane.Document[metadata.TargetsType], by string) (pushRow, error) {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return pushRow{}, fmt.Errorf("naming push to %s: %w", ns, err)
+	}
+	row := pushRow{ID: id.String(), Base: base.ID, Version: int(d.Payload.Version), Checksum: checksum(d.Raw), Document: d.Raw,
+		Expires: d.Payload.Expires.UnixMilli(), CreatedAt: r.now().UnixMilli(), CreatedBy: by}
+	err = r.store.db.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		repository, err := r.store.lock(ctx, tx, ns)
+		if err != nil {
+			return err
+		}
+		if repository.Push != base.ID {
+			return ErrChecksum.With("another push became visible meanwhile; pull and sign again")
+		}
+		row, err = r.store.stage(ctx, tx, ns, row)
+		return err
+	})
+	if err != nil {
+		return row, fmt.Errorf("staging targets of %s: %w", ns, err)
+	}
+	return row, nil
+}
+
+// publish signs snapshot and timestamp of a staged push and makes all three
+// visible.
+func (r *Repo) publish(ctx context.Context, ns uptane.Namespace, p *push) error {
+	snapshot, timestamp, err := r.seal(ctx, ns, p.row)
+	if err != nil {
+		return err
+	}
+	if snapshot.RootVersion != p.root || timestamp.RootVersion != p.root {
+		return errAgain // verified under another root: judge it anew
+	}
+	err = r.store.db.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		repository, err := r.store.lock(ctx, tx, ns)
+		if err != nil {
+			return err
+		}
+		if repository.Push != p.row.Base {
+			return errSuperseded
+		}
+		for role, row := range map[uptane.Role]documentRow{uptane.RoleSnapshot: snapshot, uptane.RoleTimestamp: timestamp} {
+			last, err := r.store.lastVersion(ctx, tx, ns, role, row.RootVersion)
+			if err != nil {
+				return err
+			}
+			if last != row.Version {
+				return errAgain // a renewal of the visible set came in between
+			}
+		}
+		return r.makeVisible(ctx, tx, ns, p)
+	})
+	if err != nil {
+		return err
+	}
+	r.forget(ns)
+	r.log.InfoContext(ctx, "targets published", "namespace", ns, "version", p.row.Version, "by", p.row.CreatedBy,
+		"added", len(p.changes.added), "removed", len(p.changes.removed), "snapshot", snapshot.Version, "timestamp", timestamp.Version)
+	return nil
+}
+
+func (r *Repo) makeVisible(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, p *push) error {
+	now := r.now().UnixMilli()
+	if err := r.applyChanges(ctx, tx, ns, p.changes, p.row.Version, now); err != nil {
+		return err
+	}
+	if err := r.store.published(ctx, tx, ns, p.row, now); err != nil {
+		return err
+	}
+	if err := r.store.voidOthers(ctx, tx, ns, p.row.ID); err != nil {
+		return err
+	}
+	if err := r.publishTwin(ctx, tx, ns, p, now); err != nil {
+		return err
+	}
+	return r.store.turn(ctx, tx, ns, p.row.ID)
+}
+
+func (r *Repo) publishTwin(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, p *push, now int64) error {
+	e, err := uptane.ParseEnvelope(uptane.Uptane, p.row.Document)
+	if err != nil {
+		return err
+	}
+	twin, err := r.twin(ctx, tx, ns, uptane.RoleTargets, p.twin, e.Signed)
+	if err != nil || twin == nil {
+		return err
+	}
+	return r.store.publishTwin(ctx, tx, ns, uptane.RoleTargets, p.twin, now)
+}
+
+func (r *Repo) applyChanges(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, c changes, version int, now int64) error {
+	for _, old := range c.removed {
+		if err := r.store.dropTarget(ctx, tx, ns, old.Filename); err != nil {
+			return err
+		}
+		if old.Image == "" {
+			continue
+		}
+		if err := r.store.setIdle(ctx, tx, ns, old.Image, now); err != nil && !errors.Is(err, db.ErrNoRows) {
+			return err
+		}
+	}
+	for _, t := range c.saved {
+		if t.Image != "" {
+			err := r.store.setIdle(ctx, tx, ns, t.Image, 0)
+			if errors.Is(err, db.ErrNoRows) {
+				return errAgain // swept away since it was checked
+			}
+			if err != nil {
+				return err
+			}
+		}
+		t.UpdatedAt = now
+		if err := r.store.saveTarget(ctx, tx, ns, t); err != nil {
+			return err
+		}
+	}
+	for _, t := range c.added {
+		if err := r.store.addContent(ctx, tx, ns, content{t.Filename, t.SHA256, t.Length}, version); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,99 @@
+package repo
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/theupdateframework/go-tuf/v2/metadata"
+
+	"sealift/internal/fault"
+	"sealift/uptane"
+)
+
+// rootLife is the life that an unsigned next root proposes.
+const rootLife = 365 * 24 * time.Hour
+
+// rootDocument is the current root, read.
+type rootDocument struct {
+	version int
+	payload metadata.RootType
+}
+
+// root returns the current root. Reading it verifies its own signatures, so
+// what was read is kept as long as the version is the same.
+func (r *Repo) root(ctx context.Context, ns uptane.Namespace) (*rootDocument, error) {
+	version, err := r.cfg.RootVersion(ctx, ns, uptane.ImageRepository)
+	if err != nil {
+		return nil, fmt.Errorf("reading root version of %s: %w", ns, err)
+	}
+	if known, ok := r.roots.Load(ns); ok && known.(*rootDocument).version == version {
+		return known.(*rootDocument), nil
+	}
+	raw, err := r.cfg.Roots.Root(ctx, ns, uptane.ImageRepository, version)
+	if err != nil {
+		return nil, fmt.Errorf("reading root of %s: %w", ns, err)
+	}
+	d, err := uptane.OpenRoot(uptane.Uptane, raw, nil, time.Time{})
+	if err != nil {
+		return nil, fmt.Errorf("reading root of %s: %w", ns, err)
+	}
+	root := &rootDocument{version: version, payload: d.Payload}
+	r.roots.Store(ns, root)
+	return root, nil
+}
+
+// NextRoot returns the payload of the root that may come next: the current one
+// with the next version and a year to live, unsigned, in canonical form.
+func (r *Repo) NextRoot(ctx context.Context, ns uptane.Namespace) ([]byte, error) {
+	root, err := r.root(ctx, ns)
+	if err != nil {
+		return nil, err
+	}
+	next := root.payload
+	next.Version++
+	next.Expires = r.now().Add(rootLife).UTC().Truncate(time.Second)
+	b, err := uptane.Payload(uptane.Uptane, uptane.RoleRoot, &next)
+	if err != nil {
+		return nil, fmt.Errorf("proposing the next root of %s: %w", ns, err)
+	}
+	return b, nil
+}
+
+// PutRoot makes doc the current root, together with its TUF twin if one is
+// staged. It answers the faults of Config.PutRoots. Devices get snapshot and
+// timestamp signed under it from then on; targets stay as they are until the
+// next push.
+func (r *Repo) PutRoot(ctx context.Context, ns uptane.Namespace, doc []byte) error {
+	if r.cfg.PutRoots == nil {
+		return ErrInvalid.With("this server takes no new roots")
+	}
+	var twin []byte
+	var sum string
+	// What is no root has no twin, and Config.PutRoots says why.
+	if d, err := uptane.OpenRoot(uptane.Uptane, doc, nil, time.Time{}); err == nil {
+		sum = rootDigest(&d.Payload)
+		if twin, err = r.twin(ctx, r.store.db, ns, uptane.RoleRoot, sum, d.Signed); err != nil {
+			return err
+		}
+	}
+	err := r.cfg.PutRoots(ctx, ns, uptane.ImageRepository, doc, twin)
+	if f := fault.Of(err); f != nil && f.Kind() == fault.Invalid && twin != nil {
+		// TUF clients can wait, devices cannot: try without.
+		if alone := r.cfg.PutRoots(ctx, ns, uptane.ImageRepository, doc, nil); alone == nil {
+			r.log.WarnContext(ctx, "root published without its TUF document", "namespace", ns, "reason", err)
+			err, twin = nil, nil
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("replacing root of %s: %w", ns, err)
+	}
+	r.forget(ns)
+	if twin == nil {
+		return nil
+	}
+	if err := r.store.publishTwin(ctx, r.store.db, ns, uptane.RoleRoot, sum, r.now().UnixMilli()); err != nil {
+		r.log.ErrorContext(ctx, "keeping twin of root failed", "namespace", ns, "error", err)
+	}
+	return nil
+}

@@ -1,0 +1,184 @@
+package repo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"sealift/internal/db"
+	"sealift/uptane"
+)
+
+// maxTries bounds how often a step is begun anew because others were faster.
+const maxTries = 8
+
+// aged reports whether a document of that life is due to be replaced. One that
+// ends with its root is not: a new one would end no later.
+func (d documentRow) aged(life time.Duration, now time.Time) bool {
+	return !d.Capped && d.left(now) < max(life/4, minLeft)
+}
+
+// hopeless reports whether an unsigned payload is not worth signing any more.
+func (d documentRow) hopeless(now time.Time) bool { return !d.Capped && d.left(now) < minLeft }
+
+func (d documentRow) left(now time.Time) time.Duration { return time.UnixMilli(d.Expires).Sub(now) }
+
+// seal returns the snapshot and timestamp of a push that are to be served under
+// the current root, signing what is missing or aged. It fails with errSuperseded
+// when the push is neither visible nor staged on the visible one, and with
+// uptane.ErrRootChanged when a new root came in between.
+func (r *Repo) seal(ctx context.Context, ns uptane.Namespace, p pushRow) (snapshot, timestamp documentRow, err error) {
+	root, err := r.root(ctx, ns)
+	if err != nil {
+		return snapshot, timestamp, err
+	}
+	if !r.now().Before(root.payload.Expires) {
+		return snapshot, timestamp, ErrRootExpired.Withf("version %d ended %s", root.version, root.payload.Expires.Format(time.RFC3339))
+	}
+	j := job{ns: ns, root: root, push: p, role: uptane.RoleSnapshot, life: SnapshotLife}
+	if snapshot, err = r.sealRole(ctx, j); err != nil {
+		return snapshot, timestamp, err
+	}
+	j.role, j.life, j.snapshot = uptane.RoleTimestamp, TimestampLife, snapshot
+	timestamp, err = r.sealRole(ctx, j)
+	return snapshot, timestamp, err
+}
+
+// job is one document to be signed.
+type job struct {
+	ns       uptane.Namespace
+	root     *rootDocument
+	push     pushRow
+	role     uptane.Role
+	life     time.Duration
+	snapshot documentRow // what a timestamp is about
+}
+
+// sealRole writes a document ahead, or finds the one written before, signs it
+// outside any transaction and stores the result unless somebody else has.
+func (r *Repo) sealRole(ctx context.Context, j job) (documentRow, error) {
+	for range maxTries {
+		row, err := r.writeAhead(ctx, j)
+		if err != nil {
+			return row, fmt.Errorf("writing %s of %s ahead: %w", j.role, j.ns, err)
+		}
+		if row.Document != nil {
+			return row, nil
+		}
+		doc, err := uptane.SealPayload(ctx, uptane.Uptane, r.cfg.Signer, uptane.Job{
+			Namespace: j.ns, Repository: uptane.ImageRepository, Role: j.role, RootVersion: row.RootVersion,
+		}, row.Payload)
+		if err != nil {
+			return row, err
+		}
+		if err := r.keepSealed(ctx, j, row.Version, doc); err != nil {
+			return row, fmt.Errorf("storing %s of %s: %w", j.role, j.ns, err)
+		}
+		row, err = r.store.document(ctx, j.ns, j.role, row.Version)
+		if errors.Is(err, db.ErrNoRows) {
+			continue // given up meanwhile: its version is used
+		}
+		if err != nil {
+			return row, fmt.Errorf("reading %s of %s back: %w", j.role, j.ns, err)
+		}
+		return row, nil // signed by whoever was first
+	}
+	return documentRow{}, ErrBusy
+}
+
+func (r *Repo) keepSealed(ctx context.Context, j job, version int, doc []byte) error {
+	return r.store.db.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		if err := r.store.touch(ctx, tx, j.ns); err != nil {
+			return err
+		}
+		return r.store.seal(ctx, tx, j.ns, j.role, version, doc)
+	})
+}
+
+// writeAhead returns the newest document of the push if it will do, else a new
+// version with its payload stored.
+func (r *Repo) writeAhead(ctx context.Context, j job) (documentRow, error) {
+	since, err := r.cfg.RoleKeysSince(ctx, j.ns, uptane.ImageRepository, j.role)
+	if err != nil {
+		return documentRow{}, fmt.Errorf("reading root in which keys of %s changed: %w", j.role, err)
+	}
+	var row documentRow
+	err = r.store.db.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		repository, err := r.store.lock(ctx, tx, j.ns)
+		if err != nil {
+			return err
+		}
+		visible := j.push.ID == repository.Push
+		if !visible && j.push.Base != repository.Push {
+			return errSuperseded
+		}
+		last, err := r.store.lastVersion(ctx, tx, j.ns, j.role, since)
+		if err != nil {
+			return err
+		}
+		row, err = r.store.newest(ctx, tx, j.ns, j.role, j.push.ID, j.root.version)
+		if err != nil && !errors.Is(err, db.ErrNoRows) {
+			return err
+		}
+		// What is not visible yet must be newer than anything that is.
+		if err == nil && (visible || row.Version == last) && j.suits(row, r.now()) {
+			return nil
+		}
+		row, err = r.newVersion(ctx, tx, j, last)
+		return err
+	})
+	return row, err
+}
+
+func (j job) suits(row documentRow, now time.Time) bool {
+	if row.Snapshot != j.snapshot.Version {
+		return false
+	}
+	if row.Document == nil {
+		return !row.hopeless(now)
+	}
+	return !row.aged(j.life, now)
+}
+
+// epoch is what versions of online roles count minutes from, so that a restored
+// backup cannot go back.
+func epoch() time.Time { return time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC) }
+
+// newVersion gives up what the push has unsigned and writes the next version.
+func (r *Repo) newVersion(ctx context.Context, tx *sqlx.Tx, j job, last int) (documentRow, error) {
+	if err := r.store.void(ctx, tx, j.ns, j.role, j.push.ID); err != nil {
+		return documentRow{}, err
+	}
+	now := r.now()
+	minutes := int(now.Sub(epoch()) / time.Minute)
+	version, err := r.store.freeVersion(ctx, tx, j.ns, j.role, max(last+1, minutes))
+	if err != nil {
+		return documentRow{}, err
+	}
+	expires := now.Add(j.life).UTC().Truncate(time.Second)
+	capped := !j.root.payload.Expires.After(expires)
+	if capped {
+		expires = j.root.payload.Expires
+	}
+	row := documentRow{Version: version, Push: j.push.ID, RootVersion: j.root.version, Snapshot: j.snapshot.Version,
+		Expires: expires.UnixMilli(), Capped: capped, CreatedAt: now.UnixMilli()}
+	if row.Payload, err = j.payload(version, expires); err != nil {
+		return row, err
+	}
+	return row, r.store.addDocument(ctx, tx, j.ns, j.role, row)
+}
+
+func (j job) payload(version int, expires time.Time) ([]byte, error) {
+	if j.role == uptane.RoleSnapshot {
+		s := uptane.NewSnapshot(int64(version), expires, int64(j.push.Version), nil)
+		return uptane.Payload(uptane.Uptane, j.role, s)
+	}
+	t, err := uptane.NewTimestamp(uptane.Uptane, int64(version), expires, j.snapshot.Document)
+	if err != nil {
+		return nil, err
+	}
+	return uptane.Payload(uptane.Uptane, j.role, t)
+}

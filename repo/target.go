@@ -1,0 +1,111 @@
+package repo
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/theupdateframework/go-tuf/v2/metadata"
+
+	"sealift/internal/db"
+	"sealift/treehub/ostree"
+	"sealift/uptane"
+)
+
+// Item is a visible target as lists show it.
+type Item struct {
+	Filename  string
+	Entry     json.RawMessage // hashes, length and custom as signed, canonical
+	Stored    bool            // its bytes are here
+	AddedAt   time.Time
+	UpdatedAt time.Time
+}
+
+// Target returns a target of the visible metadata. It answers ErrTargetMissing.
+func (r *Repo) Target(ctx context.Context, ns uptane.Namespace, filename string) (uptane.Target, error) {
+	row, err := r.target(ctx, ns, filename)
+	if err != nil {
+		return uptane.Target{}, err
+	}
+	t := uptane.Target{Filename: filename, Length: row.Length, Hashes: metadata.Hashes{}}
+	sum, err := hex.DecodeString(row.SHA256)
+	if err != nil {
+		return t, fmt.Errorf("reading hash of target %q of %s: %w", filename, ns, err)
+	}
+	t.Hashes["sha256"] = sum
+	var entry struct {
+		Custom json.RawMessage `json:"custom"`
+	}
+	if err = json.Unmarshal([]byte(row.Entry), &entry); err == nil && entry.Custom != nil {
+		err = t.Custom.UnmarshalJSON(entry.Custom)
+	}
+	if err != nil {
+		return t, fmt.Errorf("reading target %q of %s: %w", filename, ns, err)
+	}
+	return t, nil
+}
+
+// Item returns a target as lists show it. It answers ErrTargetMissing.
+func (r *Repo) Item(ctx context.Context, ns uptane.Namespace, filename string) (Item, error) {
+	row, err := r.target(ctx, ns, filename)
+	return itemOf(row), err
+}
+
+// Targets returns a page of the visible targets whose filename or name contains
+// text, in any case, least recently changed first, and how many there are.
+func (r *Repo) Targets(ctx context.Context, ns uptane.Namespace, text string, limit, offset int) ([]Item, int, error) {
+	total, err := r.store.countTargets(ctx, ns, text)
+	if err != nil {
+		return nil, 0, fmt.Errorf("counting targets of %s: %w", ns, err)
+	}
+	rows, err := r.store.targets(ctx, ns, text, limit, offset)
+	if err != nil {
+		return nil, 0, fmt.Errorf("reading targets of %s: %w", ns, err)
+	}
+	items := make([]Item, len(rows))
+	for i, row := range rows {
+		items[i] = itemOf(row)
+	}
+	return items, int(total), nil
+}
+
+// Commits calls fn for each commit that a visible target names, and stops at its
+// first error. It is what TreeHub must keep for the repository's sake.
+func (r *Repo) Commits(ctx context.Context, ns uptane.Namespace, fn func(ostree.Checksum) error) error {
+	sums, err := r.store.commits(ctx, ns)
+	if err != nil {
+		return fmt.Errorf("reading commits of %s: %w", ns, err)
+	}
+	for _, s := range sums {
+		sum, err := ostree.ParseChecksum(s)
+		if err != nil {
+			return fmt.Errorf("reading commits of %s: %w", ns, err)
+		}
+		if err := fn(sum); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *Repo) target(ctx context.Context, ns uptane.Namespace, filename string) (targetRow, error) {
+	if uptane.CheckFilename(filename) != nil { // no database can know it
+		return targetRow{}, ErrTargetMissing
+	}
+	row, err := r.store.target(ctx, r.store.db, ns, filename)
+	if errors.Is(err, db.ErrNoRows) {
+		return row, ErrTargetMissing
+	}
+	if err != nil {
+		return row, fmt.Errorf("reading target %q of %s: %w", filename, ns, err)
+	}
+	return row, nil
+}
+
+func itemOf(row targetRow) Item {
+	return Item{Filename: row.Filename, Entry: json.RawMessage(row.Entry), Stored: row.Image != "",
+		AddedAt: time.UnixMilli(row.AddedAt), UpdatedAt: time.UnixMilli(row.UpdatedAt)}
+}
