@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 
@@ -17,11 +18,16 @@ const errorHeader = "X-Sealift-Error"
 
 // problem is the one error body: all four members are always there.
 type problem struct {
-	Code        string  `json:"code"`
-	Description string  `json:"description"`
-	Cause       *string `json:"cause"`
-	ErrorID     string  `json:"errorId"`
+	Code        string `json:"code"`
+	Description string `json:"description"`
+	Cause       any    `json:"cause"`
+	ErrorID     string `json:"errorId"`
 }
+
+// Causer is an error that tells the caller why in a form of its own, such as a
+// list of broken rules; anywhere in the chain of a fault it takes the place of
+// the fault's cause. FaultCause returns something that encodes as JSON.
+type Causer interface{ FaultCause() any }
 
 // Fail answers with err and ends the request: with the status and text of
 // its fault, or with 500 "internal error" when it is none. The answer carries
@@ -52,7 +58,11 @@ func Error(w http.ResponseWriter, r *http.Request, err error) {
 	if f := fault.Of(err); f != nil {
 		p.Code, p.Description = f.Code(), f.Description()
 		if cause := f.Cause(); cause != "" {
-			p.Cause = &cause
+			p.Cause = cause
+		}
+		var own Causer
+		if errors.As(err, &own) {
+			p.Cause = own.FaultCause()
 		}
 	}
 	rq.writer.failed = true
@@ -68,7 +78,9 @@ func Error(w http.ResponseWriter, r *http.Request, err error) {
 	var body []byte
 	if !rq.emptyBody {
 		head.Set("Content-Type", "application/json")
-		body, _ = json.Marshal(p) // strings alone: cannot fail
+		if body, err = json.Marshal(p); err != nil {
+			panic(fmt.Sprintf("encoding the cause of %s: %v", p.Code, err))
+		}
 	}
 	head.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
