@@ -100,7 +100,8 @@ func parseMetadata(data []byte) (Metadata, error) {
 	return m, err
 }
 
-func (m Metadata) encode() []byte {
+// Encode returns the bytes of a commitmeta object.
+func (m Metadata) Encode() []byte {
 	var entries [][]byte
 	for _, e := range m {
 		entries = append(entries, metadataType.sub[0].pack(packText(e.Key), packVariant(e.Type, e.Value)))
@@ -186,7 +187,7 @@ func (c *Commit) Encode() []byte {
 	for _, r := range c.Related {
 		related = append(related, t.sub[0].pack(packText(r.Name), r.Commit[:]))
 	}
-	return commitType.pack(c.Metadata.encode(), parent, t.pack(related...), packText(c.Subject), packText(c.Body),
+	return commitType.pack(c.Metadata.Encode(), parent, t.pack(related...), packText(c.Subject), packText(c.Body),
 		binary.BigEndian.AppendUint64(nil, uint64(c.Timestamp.Unix())), c.Root[:], c.RootMeta[:])
 }
 

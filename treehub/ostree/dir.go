@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 )
 
 // Dir is an archive repository in a local folder, the layout that the ostree
@@ -133,9 +134,6 @@ func (d *Dir) Ref(_ context.Context, name string) (Checksum, error) {
 		return Checksum{}, err
 	}
 	text, err := os.ReadFile(filepath.Join(d.path, "refs", "heads", filepath.FromSlash(name)))
-	if fi, e := os.Stat(filepath.Join(d.path, "refs", "heads", filepath.FromSlash(name))); e == nil && fi.IsDir() {
-		err = fs.ErrNotExist // a folder of refs
-	}
 	if err != nil {
 		return Checksum{}, missing(name, err)
 	}
@@ -146,9 +144,10 @@ func (d *Dir) Ref(_ context.Context, name string) (Checksum, error) {
 	return c, nil
 }
 
-// missing turns "no such file" into ErrNotFound.
+// missing turns "no such file" into ErrNotFound; also for a ref that is a
+// folder of refs, or is asked for below another ref.
 func missing(what any, err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.EISDIR) || errors.Is(err, syscall.ENOTDIR) {
 		err = ErrNotFound
 	}
 	return fmt.Errorf("reading %v: %w", what, err)
