@@ -33,7 +33,7 @@ func options(env map[string]string, w *warnings) home.Options {
 }
 
 // newImage makes a home of the Image repository with keys root and targets.
-func newImage(t *testing.T, o home.Options, sealed bool) *home.Home {
+func newImage(t *testing.T, o home.Options) *home.Home {
 	t.Helper()
 	h, err := home.Create(filepath.Join(t.TempDir(), "offline", "image"), home.Config{Reposerver: "https://api.example:9443", ServerType: home.RepoServer}, o)
 	if err != nil {
@@ -41,7 +41,7 @@ func newImage(t *testing.T, o home.Options, sealed bool) *home.Home {
 	}
 	keys := map[uptane.Role][]uptane.Key{}
 	for role, kind := range map[uptane.Role]home.KeyType{"root": home.Ed25519, "targets": home.Ed25519, "snapshot": home.Ed25519, "timestamp": home.Ed25519} {
-		key, err := h.Keys().Generate(string(role), kind, 0, sealed && (role == "root" || role == "targets"))
+		key, err := h.Keys().Generate(string(role), kind, 0, false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -53,9 +53,9 @@ func newImage(t *testing.T, o home.Options, sealed bool) *home.Home {
 	return h
 }
 
-// What `sealift init` does: sealed keys, first root, first targets, both flavours.
+// What `sealift init` does: keys, first root, first targets, both flavours.
 func TestFirstDocuments(t *testing.T) {
-	h := newImage(t, options(map[string]string{"SEALIFT_PASSPHRASE": "offline"}, nil), true)
+	h := newImage(t, options(nil, nil))
 	root, err := h.SignRoot(t.Context(), home.Signing{Keys: []string{"root"}})
 	if err != nil {
 		t.Fatal(err)
@@ -90,11 +90,6 @@ func TestFirstDocuments(t *testing.T) {
 		"roles": 0o700, "roles/unsigned": 0o700, "roles/root.json": 0o600, "roles/root.tuf.json": 0o600, "roles/targets.tuf.json": 0o600, "config.json": 0o600} {
 		if info, err := os.Stat(filepath.Join(h.Dir(), file)); err != nil || info.Mode().Perm() != mode {
 			t.Errorf("%s: %v %v, want %v", file, info, err, mode)
-		}
-	}
-	for _, name := range []string{"root", "targets"} {
-		if _, sec, err := h.Keys().Export(name); err != nil || strings.Contains(string(sec), "private") {
-			t.Errorf("%s.sec is not sealed: %s %v", name, sec, err)
 		}
 	}
 }
@@ -150,7 +145,7 @@ func TestCreateRefusesWhatExists(t *testing.T) {
 }
 
 func TestWideFilesAreReported(t *testing.T) {
-	h := newImage(t, options(nil, nil), false)
+	h := newImage(t, options(nil, nil))
 	for path, mode := range map[string]os.FileMode{"keys": 0o755, "keys/root.sec": 0o640} {
 		if err := os.Chmod(filepath.Join(h.Dir(), path), mode); err != nil {
 			t.Fatal(err)
@@ -174,7 +169,7 @@ func TestWideFilesAreReported(t *testing.T) {
 
 // The files look as they always have; scripts compare and edit them.
 func TestFileShapes(t *testing.T) {
-	h := newImage(t, options(nil, nil), false)
+	h := newImage(t, options(nil, nil))
 	if err := h.InitTargets(3, now); err != nil {
 		t.Fatal(err)
 	}
