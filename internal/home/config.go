@@ -266,3 +266,37 @@ func (c Config) BaseURL() string {
 	}
 	return base + "/api/v1/user_repo"
 }
+
+// ImportCertificate copies a PKCS#12 client certificate into the home, and one
+// with the only CAs to trust where serverPath is not "", and identifies with
+// them from now on. Both have an empty password. Errors wrap ErrExists when
+// there is one already.
+func (h *Home) ImportCertificate(clientPath, serverPath string) error {
+	if exists(h.path(clientP12File)) || serverPath != "" && exists(h.path(serverP12File)) {
+		return fmt.Errorf("importing client certificate: %w", ErrExists)
+	}
+	client, err := readFile(clientPath, maxP12File)
+	if err != nil {
+		return err
+	}
+	if _, _, err := credentials.ReadP12(client, ""); err != nil {
+		return fmt.Errorf("importing client certificate: %w", err)
+	}
+	auth := &Auth{CertPath: clientP12File}
+	if serverPath != "" {
+		server, err := readFile(serverPath, maxP12File)
+		if err != nil {
+			return err
+		}
+		if err := writeFile(h.path(serverP12File), server, 0o600); err != nil {
+			return err
+		}
+		auth.ServerCertPath = serverP12File
+	}
+	if err := writeFile(h.path(clientP12File), client, 0o600); err != nil {
+		return err
+	}
+	c := h.config
+	c.Auth = auth
+	return h.SetConfig(c)
+}

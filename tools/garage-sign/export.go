@@ -1,0 +1,91 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"sealift/internal/credentials"
+	"sealift/internal/home"
+	"sealift/uptane"
+)
+
+// runExport writes an archive in which a local key is the targets key. The key
+// goes into it as it is stored here: sealed where it is sealed.
+func runExport(c *call) error {
+	h, err := c.imageHome()
+	if err != nil {
+		return err
+	}
+	pub, sec, err := h.Keys().Export(c.get("key-name"))
+	if err != nil {
+		return err
+	}
+	hub := h.Config().TreeHub
+	if a := h.Config().Auth; a == nil || a.OAuth2 == nil {
+		hub.OAuth2 = nil
+	} else {
+		hub.OAuth2 = a.OAuth2
+	}
+	treehub, err := json.Marshal(hub)
+	if err != nil {
+		return err
+	}
+	files := []credentials.File{
+		{Name: "treehub.json", Content: treehub},
+		{Name: "tufrepo.url", Content: []byte(h.Config().Reposerver)},
+		{Name: "targets.pub", Content: pub},
+		{Name: "targets.sec", Content: sec},
+	}
+	root, err := h.Signed(uptane.RoleRoot)
+	switch {
+	case err == nil:
+		files = append(files, credentials.File{Name: "root.json", Content: root.Uptane})
+	case errors.Is(err, home.ErrNotFound):
+		c.warn("there is no local root; whoever uses the archive must pull one on trust")
+	default:
+		return err
+	}
+	old, err := credentials.Open(filepath.Join(h.Dir(), "credentials.zip"))
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		old = nil
+	case err != nil:
+		return err
+	}
+	if err := credentials.WriteFile(c.get("output"), appendMissing(files, old)); err != nil {
+		return err
+	}
+	c.say("Wrote %s with %s as targets key", c.get("output"), c.get("key-name"))
+	return nil
+}
+
+// appendMissing adds what only the old archive has.
+func appendMissing(files []credentials.File, old *credentials.Archive) []credentials.File {
+	if old == nil {
+		return files
+	}
+	for _, name := range old.Names() {
+		if slices.ContainsFunc(files, func(f credentials.File) bool { return f.Name == name }) {
+			continue
+		}
+		if content, err := old.Member(name); err == nil {
+			files = append(files, credentials.File{Name: name, Content: content})
+		}
+	}
+	return files
+}
+
+func runImportCert(c *call) error {
+	h, err := c.home()
+	if err != nil {
+		return err
+	}
+	if err := h.ImportCertificate(c.get("client-cert"), c.get("server-cert")); err != nil {
+		return err
+	}
+	c.say("The certificate of %s is used from now on", c.get("client-cert"))
+	return nil
+}

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+
+	"sealift/internal/home"
+	"sealift/uptane"
+)
+
+// Exit codes; scripts know them.
+const (
+	exitDone      = 0
+	exitExplained = 1
+	exitConflict  = 2
+	exitFailed    = 3
+	exitUsage     = 255
+)
+
+// exitError carries the exit code of a failure.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e exitError) Error() string { return e.err.Error() }
+func (e exitError) Unwrap() error { return e.err }
+
+// explained marks a failure whose text tells all the user needs.
+func explained(format string, args ...any) error {
+	return exitError{exitExplained, fmt.Errorf(format, args...)}
+}
+
+// run is the program: args with the program's name first, the exit code back.
+func run(ctx context.Context, args []string, w world) int {
+	c := &call{world: w, ctx: ctx, program: programName(args)}
+	err := c.parse(commands(), args[min(1, len(args)):])
+	if err == nil {
+		err = c.dispatch()
+	}
+	var usage usageError
+	var exit exitError
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.As(err, &usage):
+		fmt.Fprintf(w.stderr, "Error: %s\n\n", usage.why)
+		c.usage(w.stderr)
+		return exitUsage
+	case errors.As(err, &exit):
+		fmt.Fprintf(w.stderr, "%s: %s\n", c.program, err)
+		return exit.code
+	case errors.Is(err, home.ErrPast), errors.Is(err, home.ErrDirector):
+		fmt.Fprintf(w.stderr, "%s: %s\n", c.program, err)
+		return exitExplained
+	}
+	fmt.Fprintf(w.stderr, "%s: %s\n", c.program, err)
+	return exitFailed
+}
+
+func (c *call) dispatch() error {
+	cmd := c.command()
+	switch {
+	case c.has("print-version"):
+		c.say("%s %s", c.program, version())
+		return nil
+	case c.has("help") || len(c.path) == 1:
+		c.usage(c.stdout)
+		return nil
+	case cmd.unavailable:
+		return explained("%s is not available in this version", c.name())
+	case cmd.run == nil:
+		return usagef("%s needs a command", c.name())
+	}
+	if err := c.check(); err != nil {
+		return err
+	}
+	return cmd.run(c)
+}
+
+// programName keeps to the two names this tool is known by.
+func programName(args []string) string {
+	if len(args) > 0 && filepath.Base(args[0]) == "uptane-sign" {
+		return "uptane-sign"
+	}
+	return "garage-sign"
+}
+
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" || info.Main.Version == "(devel)" {
+		return "devel"
+	}
+	return info.Main.Version
+}
+
+// say reports what was done.
+func (c *call) say(format string, args ...any) { fmt.Fprintf(c.stdout, format+"\n", args...) }
+
+// warn reports what the user should look at.
+func (c *call) warn(message string) { fmt.Fprintf(c.stderr, "%s: warning: %s\n", c.program, message) }
+
+func (c *call) options() home.Options {
+	return home.Options{
+		Passphrases: &home.Passphrases{
+			Getenv: c.getenv,
+			Names:  []string{"GARAGE_SIGN_PASSPHRASE", "SEALIFT_PASSPHRASE"},
+			Prompt: c.prompt,
+		},
+		Warn: c.warn,
+		Now:  c.now,
+	}
+}
+
+// homeDir is the folder of all homes, which are called repositories on the
+// command line.
+func (c *call) homeDir() string {
+	if dir := c.get("home-dir"); dir != "" {
+		return dir
+	}
+	return "tuf"
+}
+
+func (c *call) repoDir() (string, error) {
+	name := c.get("repo")
+	if name == "" || name == "." || name == ".." || filepath.Base(name) != name {
+		return "", usagef("'%s' cannot be the name of a repository", name)
+	}
+	return filepath.Join(c.homeDir(), name), nil
+}
+
+// home opens the repository that --repo names.
+func (c *call) home() (*home.Home, error) {
+	dir, err := c.repoDir()
+	if err != nil {
+		return nil, err
+	}
+	h, err := home.Open(dir, c.options())
+	if errors.Is(err, home.ErrNotFound) {
+		return nil, explained("there is no repository at %s; make one with: %s init --repo %s --credentials FILE", dir, c.program, c.get("repo"))
+	}
+	return h, err
+}
+
+// imageHome is home for what a Director does not have.
+func (c *call) imageHome() (*home.Home, error) {
+	h, err := c.home()
+	if err == nil && h.Config().ServerType == home.Director {
+		err = fmt.Errorf("%s: %w", c.name(), home.ErrDirector)
+	}
+	return h, err
+}
+
+// readInput reads a file that an option names.
+func readInput(path string, limit int64) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > limit {
+		return nil, fmt.Errorf("reading %s: larger than %d bytes", path, limit)
+	}
+	return os.ReadFile(path)
+}
+
+// rootRefusal reports whether err says that a root is not what it should be.
+func rootRefusal(err error) bool {
+	for _, kind := range []error{uptane.ErrMalformed, uptane.ErrType, uptane.ErrKey, uptane.ErrSignature, uptane.ErrVersion, uptane.ErrRollback, uptane.ErrName} {
+		if errors.Is(err, kind) {
+			return true
+		}
+	}
+	return false
+}
