@@ -35,6 +35,9 @@ type Reasons []string
 // Error joins the reasons.
 func (r Reasons) Error() string { return strings.Join(r, "; ") }
 
+// FaultCause tells callers the reasons one by one.
+func (r Reasons) FaultCause() any { return []string(r) }
+
 const maxReasons = 20
 
 // refuse is f with its reasons, as many of them as a reader can take in.

@@ -62,17 +62,21 @@ type Idle struct {
 }
 
 // Unnamed returns a page of the uploaded images that no target names, those
-// that go first first.
-func (r *Repo) Unnamed(ctx context.Context, ns uptane.Namespace, limit, offset int) ([]Idle, error) {
+// that go first first, and how many there are.
+func (r *Repo) Unnamed(ctx context.Context, ns uptane.Namespace, limit, offset int) ([]Idle, int, error) {
+	total, err := r.store.countIdleImages(ctx, ns)
+	if err != nil {
+		return nil, 0, fmt.Errorf("counting uploads of %s: %w", ns, err)
+	}
 	rows, err := r.store.idleImages(ctx, ns, limit, offset)
 	if err != nil {
-		return nil, fmt.Errorf("reading uploads of %s: %w", ns, err)
+		return nil, 0, fmt.Errorf("reading uploads of %s: %w", ns, err)
 	}
 	list := make([]Idle, len(rows))
 	for n, i := range rows {
 		list[n] = Idle{i.Filename, i.SHA256, i.Length, time.UnixMilli(i.CreatedAt), i.CreatedBy, time.UnixMilli(i.IdleSince).Add(idleLife)}
 	}
-	return list, nil
+	return list, int(total), nil
 }
 
 // assemble writes the parts of an upload into one blob.

@@ -214,11 +214,11 @@ func (r *Repo) publish(ctx context.Context, ns uptane.Namespace, p *push) error 
 			return errSuperseded
 		}
 		for role, row := range map[uptane.Role]documentRow{uptane.RoleSnapshot: snapshot, uptane.RoleTimestamp: timestamp} {
-			last, err := r.store.lastVersion(ctx, tx, ns, role, row.RootVersion)
+			seen, err := r.store.lastServed(ctx, tx, ns, role, row.RootVersion, p.row.Base)
 			if err != nil {
 				return err
 			}
-			if last != row.Version {
+			if row.Version <= seen {
 				return errAgain // a renewal of the visible set came in between
 			}
 		}

@@ -48,11 +48,14 @@ const (
 	minLeft       = 72 * time.Hour
 )
 
-// DefaultMaxImage bounds an uploaded image where Config does not.
-const DefaultMaxImage = 3_000_000_000
+// What bounds an uploaded image and its parts, in bytes, where Config does not.
+const (
+	DefaultMaxImage = 3_000_000_000
+	DefaultPartSize = 100 << 20
+)
 
-// Config says what a Repo stands on. All but MaxImage, PutRoots, Now and Log is
-// required.
+// Config says what a Repo stands on. All but the sizes, PutRoots, Now and Log
+// is required.
 type Config struct {
 	DB     *db.DB
 	Bucket *blob.Bucket  // no other keys than Repo's
@@ -72,6 +75,9 @@ type Config struct {
 	Complete func(context.Context, uptane.Namespace, ostree.Checksum) error
 	// MaxImage is the largest image accepted, in bytes; 0 is DefaultMaxImage.
 	MaxImage int64
+	// PartSize is the size of all parts of an upload but the last, in bytes; 0 is
+	// DefaultPartSize.
+	PartSize int64
 	// Now is the clock, time.Now if nil.
 	Now func() time.Time
 	// Log takes what no caller sees; nil discards it.
@@ -99,6 +105,9 @@ func New(ctx context.Context, c Config) (*Repo, error) {
 	}
 	if c.MaxImage == 0 {
 		c.MaxImage = DefaultMaxImage
+	}
+	if c.PartSize == 0 {
+		c.PartSize = DefaultPartSize
 	}
 	if c.Now == nil {
 		c.Now = time.Now

@@ -115,19 +115,22 @@ func (r *Repo) writeAhead(ctx context.Context, j job) (documentRow, error) {
 		if !visible && j.push.Base != repository.Push {
 			return errSuperseded
 		}
-		last, err := r.store.lastVersion(ctx, tx, j.ns, j.role, since)
-		if err != nil {
-			return err
-		}
 		row, err = r.store.newest(ctx, tx, j.ns, j.role, j.push.ID, j.root.version)
 		if err != nil && !errors.Is(err, db.ErrNoRows) {
 			return err
 		}
-		// What is not visible yet must be newer than anything that is.
-		if err == nil && (visible || row.Version == last) && j.suits(row, r.now()) {
+		suits := err == nil && j.suits(row, r.now())
+		if suits && !visible { // then it must be newer than what is
+			seen, err := r.store.lastServed(ctx, tx, j.ns, j.role, since, j.push.Base)
+			if err != nil {
+				return err
+			}
+			suits = row.Version > seen
+		}
+		if suits {
 			return nil
 		}
-		row, err = r.newVersion(ctx, tx, j, last)
+		row, err = r.newVersion(ctx, tx, j, since)
 		return err
 	})
 	return row, err
@@ -148,8 +151,12 @@ func (j job) suits(row documentRow, now time.Time) bool {
 func epoch() time.Time { return time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC) }
 
 // newVersion gives up what the push has unsigned and writes the next version.
-func (r *Repo) newVersion(ctx context.Context, tx *sqlx.Tx, j job, last int) (documentRow, error) {
+func (r *Repo) newVersion(ctx context.Context, tx *sqlx.Tx, j job, since int) (documentRow, error) {
 	if err := r.store.void(ctx, tx, j.ns, j.role, j.push.ID); err != nil {
+		return documentRow{}, err
+	}
+	last, err := r.store.lastVersion(ctx, tx, j.ns, j.role, since)
+	if err != nil {
 		return documentRow{}, err
 	}
 	now := r.now()

@@ -167,6 +167,16 @@ func (s store) lastVersion(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace
 	return last, err
 }
 
+// lastServed is the highest version of a role that devices may have seen, or may
+// yet see, of a push; 0 if there is none.
+func (s store) lastServed(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, role uptane.Role, since int, push string) (int, error) {
+	var last int
+	err := tx.GetContext(ctx, &last,
+		`SELECT COALESCE(MAX(version), 0) FROM repo_document
+		WHERE namespace = $1 AND role = $2 AND root_version >= $3 AND push = $4 AND NOT void`, ns, role, since, push)
+	return last, err
+}
+
 // freeVersion is the lowest version from candidate on that no row ever had.
 func (s store) freeVersion(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, role uptane.Role, candidate int) (int, error) {
 	rows, err := tx.QueryContext(ctx,

@@ -157,6 +157,12 @@ func (s store) idleImages(ctx context.Context, ns uptane.Namespace, limit, offse
 	return rows, err
 }
 
+func (s store) countIdleImages(ctx context.Context, ns uptane.Namespace) (int64, error) {
+	var n int64
+	err := s.db.GetContext(ctx, &n, `SELECT count(*) FROM repo_image WHERE namespace = $1 AND idle_since > 0`, ns)
+	return n, err
+}
+
 // oldImages returns uploads that no target has named since before a time, at
 // most limit.
 func (s store) oldImages(ctx context.Context, ns uptane.Namespace, before int64, limit int) ([]imageRow, error) {

@@ -15,15 +15,12 @@ import (
 	"sealift/uptane"
 )
 
-// How an image is uploaded: begin with Initiate, ask for an address for each
-// part (PartURL), send the parts there (PutPart), in any order and as often as
-// need be, and finish with Complete. All steps may go to different replicas.
-const (
-	// PartSize is the size of every part but the last, in bytes.
-	PartSize = 100 << 20
-	// uploadLife is how long an upload may take in all.
-	uploadLife = 24 * time.Hour
-)
+// An image is uploaded so: begin with Initiate, ask for an address for each part
+// (PartURL), send the parts there (PutPart), in any order and as often as need
+// be, and finish with Complete. All steps may go to different replicas.
+
+// uploadLife is how long an upload may take in all.
+const uploadLife = 24 * time.Hour
 
 // Upload is what an uploader needs to know to go on.
 type Upload struct {
@@ -53,7 +50,7 @@ func (r *Repo) Initiate(ctx context.Context, ns uptane.Namespace, filename strin
 	}
 	secret := make([]byte, 32)
 	_, _ = rand.Read(secret) // never fails
-	u := uploadRow{Namespace: ns, ID: id.String(), Filename: filename, Size: size, PartSize: PartSize,
+	u := uploadRow{Namespace: ns, ID: id.String(), Filename: filename, Size: size, PartSize: r.cfg.PartSize,
 		Secret: secret, CreatedAt: r.now().UnixMilli(), CreatedBy: by}
 	if err := r.store.addUpload(ctx, u); err != nil {
 		return Upload{}, fmt.Errorf("beginning upload of %q to %s: %w", filename, ns, err)
