@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jmoiron/sqlx"
+	"golang.org/x/time/rate"
 
 	"sealift/internal/fault"
 )
@@ -26,9 +27,10 @@ type clock struct {
 	read         time.Time
 	known        bool
 	number, last int64
+	said         rate.Sometimes
 }
 
-// check returns the time for a signature and the number of the clock, how
+// checkClock returns the time for a signature and the number of the clock, how
 // often it was accepted. All replicas' signatures count, seen within a second.
 func (v *Vault) checkClock(ctx context.Context) (now time.Time, number int64, err error) {
 	c := &v.clock
@@ -42,8 +44,10 @@ func (v *Vault) checkClock(ctx context.Context) (now time.Time, number int64, er
 		c.known, c.read = true, now
 	}
 	if last := time.UnixMilli(c.last).UTC(); now.Before(last.Add(-maxBehind)) {
-		v.log.Error("not signing: the clock is behind the last signature; set it, or run sealift clock accept",
-			"now", now.UTC(), "last_signature", last)
+		c.said.Do(func() {
+			v.log.Error("not signing: the clock is behind the last signature; set it, or run sealift clock accept",
+				"now", now.UTC(), "last_signature", last)
+		})
 		return now, 0, ErrClockBehind.Withf("it is %s here, the last signature is of %s",
 			now.UTC().Format(time.RFC3339), last.Format(time.RFC3339))
 	}

@@ -247,8 +247,10 @@ func (v *Vault) stranger(ctx context.Context, fingerprint string, leaf *x509.Cer
 		}
 		return v.firstContact(ctx, row, issuer, fingerprint, leaf)
 	}
-	v.log.Warn("refused a client certificate that this server never issued; was the device provisioned at another server?",
-		"fingerprint", fingerprint, "common_name", clip(leaf.Subject.CommonName), "issuer", clip(leaf.Issuer.CommonName))
+	v.strangers.Do(func() {
+		v.log.Warn("refused a client certificate that this server never issued; was the device provisioned at another server?",
+			"fingerprint", fingerprint, "common_name", clip(leaf.Subject.CommonName), "issuer", clip(leaf.Issuer.CommonName))
+	})
 	return v.refuse(ErrUnknownCertificate.Withf("%q, issued by %q", clip(leaf.Subject.CommonName), clip(leaf.Issuer.CommonName))), nil
 }
 

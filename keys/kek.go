@@ -8,7 +8,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -31,17 +30,6 @@ const (
 	othersMask     = 0o077
 	wrapAssociated = "sealift data key"
 )
-
-// FileKEK opens the plain master key in the file at path, or creates it.
-// The server's start should prefer [OpenFileKEK]: a master key that is
-// missing then must not be replaced by a new one.
-func FileKEK(path string) (KEK, error) {
-	kek, err := OpenFileKEK(path, nil)
-	if errors.Is(err, fs.ErrNotExist) {
-		return CreateFileKEK(path, nil)
-	}
-	return kek, err
-}
 
 // CreateFileKEK makes a new master key in a new file with mode 0600; one that
 // exists is an error (fs.ErrExist) and stays as it is. With a passphrase the

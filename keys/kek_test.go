@@ -24,7 +24,7 @@ func TestMasterKeyFile(t *testing.T) {
 	if _, err := keys.OpenFileKEK(path, nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("opening a missing file: %v", err)
 	}
-	kek, err := keys.FileKEK(path)
+	kek, err := keys.CreateFileKEK(path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +38,7 @@ func TestMasterKeyFile(t *testing.T) {
 	if again, _ := kek.Wrap([]byte("data key")); bytes.Equal(again, wrapped) {
 		t.Error("wrapping twice gave the same bytes")
 	}
-	again, err := keys.FileKEK(path)
+	again, err := keys.OpenFileKEK(path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +55,7 @@ func TestMasterKeyFile(t *testing.T) {
 	if err := os.Chmod(path, 0o640); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := keys.FileKEK(path); err == nil || !strings.Contains(err.Error(), "chmod 600") {
+	if _, err := keys.OpenFileKEK(path, nil); err == nil || !strings.Contains(err.Error(), "chmod 600") {
 		t.Errorf("opening a file that others read: %v", err)
 	}
 }
@@ -78,7 +78,7 @@ func TestSealedMasterKeyFile(t *testing.T) {
 			t.Errorf("opened with passphrase %q", word)
 		}
 	}
-	if _, err := keys.FileKEK(path); err == nil {
+	if _, err := keys.OpenFileKEK(path, nil); err == nil {
 		t.Error("opened without a passphrase")
 	}
 	again, err := keys.OpenFileKEK(path, secret("correct horse"))
@@ -111,7 +111,7 @@ func TestSealedKeysStayWhereTheyBelong(t *testing.T) {
 		c, root := r.director()
 		r.put(uptane.DirectorRepository, c.sign(uptane.Uptane, root))
 
-		other, err := keys.FileKEK(filepath.Join(t.TempDir(), "other.key"))
+		other, err := keys.CreateFileKEK(filepath.Join(t.TempDir(), "other.key"), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

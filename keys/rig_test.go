@@ -38,7 +38,7 @@ type rig struct {
 
 func newRig(t *testing.T, d *db.DB) *rig {
 	t.Helper()
-	kek, err := keys.FileKEK(filepath.Join(t.TempDir(), "master.key"))
+	kek, err := keys.CreateFileKEK(filepath.Join(t.TempDir(), "master.key"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -271,7 +271,7 @@ func FuzzPutRoot(f *testing.F) {
 	f.Add([]byte(`{"signatures":[],"signed":{"_type":"Root","version":1}}`))
 	f.Add([]byte(`{"signatures":[{"keyid":"a","method":"ed25519","sig":"AA=="}],"signed":{"_type":"Root","expires":"2030-01-01T00:00:00Z","version":1,"keys":{},"roles":{}}}`))
 	d := dbtest.SQLite(f)
-	kek, err := keys.FileKEK(f.TempDir() + "/master.key")
+	kek, err := keys.CreateFileKEK(f.TempDir()+"/master.key", nil)
 	if err != nil {
 		f.Fatal(err)
 	}

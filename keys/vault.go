@@ -38,6 +38,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"sealift/internal/db"
 	"sealift/uptane"
 )
@@ -78,6 +80,7 @@ type Vault struct {
 	roots  sync.Map // repoKey -> *rootState
 
 	unknown, forged atomic.Uint64
+	strangers       rate.Sometimes // keeps a fleet of another server from filling the log
 }
 
 var (
@@ -94,7 +97,9 @@ func New(ctx context.Context, c Config) (*Vault, error) {
 	if err := db.Migrate(ctx, c.DB, "keys", schema); err != nil {
 		return nil, err
 	}
-	v := &Vault{store: store{c.DB}, now: c.Now, log: c.Log, actor: c.Actor, enrol: c.Enrol}
+	v := &Vault{store: store{c.DB}, now: c.Now, log: c.Log, actor: c.Actor, enrol: c.Enrol,
+		strangers: rate.Sometimes{First: 10, Interval: sayAgain}}
+	v.clock.said.Interval = sayAgain
 	if v.now == nil {
 		v.now = time.Now
 	}
