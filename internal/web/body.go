@@ -8,13 +8,21 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
 	"sealift/internal/fault"
 )
 
-var errIncomplete = fault.New(fault.Invalid, "incomplete_body", "the body of the request ended early")
+// A body has half a minute, and a second more for each slowBody bytes of its
+// limit, so that nobody holds a connection by sending a byte now and then.
+const (
+	bodyTime = 30 * time.Second
+	slowBody = 16 << 10
+)
+
+var errIncomplete = fault.New(fault.Invalid, "incomplete_body", "the body of the request ended early or came too slowly")
 
 // Body reads the whole body, at most limit bytes. It fails with
 // [ErrTooLarge], before reading anything where the length is announced.
@@ -23,6 +31,9 @@ func Body(c *gin.Context, limit int64) ([]byte, error) {
 	if c.Request.ContentLength > limit {
 		return nil, tooLarge
 	}
+	deadline := http.NewResponseController(c.Writer)
+	_ = deadline.SetReadDeadline(time.Now().Add(bodyTime + time.Duration(limit/slowBody)*time.Second)) // not on a recorder
+	defer func() { _ = deadline.SetReadDeadline(time.Time{}) }()
 	data, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, limit))
 	var over *http.MaxBytesError
 	if errors.As(err, &over) {

@@ -8,15 +8,28 @@ import (
 	"strings"
 	"testing"
 
+	"gocloud.dev/blob"
 	"gocloud.dev/blob/memblob"
 	"gocloud.dev/gcerrors"
 
+	"sealift/internal/diskblob"
 	"sealift/internal/fault"
 	"sealift/internal/web"
 )
 
+// TestServeObject serves from a folder, whose files the kernel may send, and
+// from a store that only has readers.
 func TestServeObject(t *testing.T) {
-	bucket := memblob.OpenBucket(nil)
+	folder, err := diskblob.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, bucket := range map[string]*blob.Bucket{"folder": folder, "memory": memblob.OpenBucket(nil)} {
+		t.Run(name, func(t *testing.T) { serveObject(t, bucket) })
+	}
+}
+
+func serveObject(t *testing.T, bucket *blob.Bucket) {
 	defer bucket.Close()
 	if err := bucket.WriteAll(t.Context(), "a", []byte("0123456789"), nil); err != nil {
 		t.Fatal(err)
