@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jmoiron/sqlx"
 	"gocloud.dev/blob"
 	"gocloud.dev/gcerrors"
 
@@ -60,20 +58,37 @@ func (t *TreeHub) Put(ctx context.Context, ns uptane.Namespace, up Upload, r io.
 	if err != nil {
 		return fmt.Errorf("storing %s of %s: %w", up.Name, ns, err)
 	}
-	if err := t.enter(ctx, ns, up, res, generation.String()); err != nil {
+	err = t.enter(ctx, newEntry(ns, up, res, generation.String(), t.now()))
+	if errors.Is(err, db.ErrExists) { // someone else was faster
 		t.discard(ctx, key)
-		if errors.Is(err, db.ErrExists) {
-			return ErrObjectExists // someone else was faster
-		}
-		return fmt.Errorf("entering %s of %s: %w", up.Name, ns, err)
+		return ErrObjectExists
+	}
+	if err != nil {
+		return t.afterAccident(ctx, ns, up.Name, generation.String(), err)
 	}
 	return nil
+}
+
+// afterAccident finds out whether an upload was entered after all: when a
+// connection breaks while a transaction commits, nobody says. The blob goes
+// only if it certainly was not.
+func (t *TreeHub) afterAccident(ctx context.Context, ns uptane.Namespace, name ostree.ObjectName, generation string, accident error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleaning)
+	defer cancel()
+	o, err := t.store.object(ctx, ns, name)
+	switch {
+	case err == nil && o.Generation == generation:
+		return nil
+	case err == nil, errors.Is(err, db.ErrNoRows):
+		t.discard(ctx, blobKey(ns, name, generation))
+	}
+	return fmt.Errorf("entering %s of %s: %w", name, ns, accident)
 }
 
 func mutable(name ostree.ObjectName) bool { return name.Type == ostree.TypeCommitMeta }
 
 func blobKey(ns uptane.Namespace, name ostree.ObjectName, generation string) string {
-	return string(ns) + "/objects/" + name.Path() + "/" + generation
+	return string(ns) + "/objects/" + name.Path() + "." + generation
 }
 
 // receive verifies what flows into the bucket and leaves nothing there unless
@@ -139,99 +154,4 @@ func (t *TreeHub) discard(ctx context.Context, key string) {
 	if err := t.bucket.Delete(ctx, key); err != nil && gcerrors.Code(err) != gcerrors.NotFound {
 		t.log.WarnContext(ctx, "left-over blob", "key", key, "err", err)
 	}
-}
-
-// enter makes a blob in the bucket an object, and whatever waited for it
-// complete. It returns db.ErrExists if another upload came first.
-func (t *TreeHub) enter(ctx context.Context, ns uptane.Namespace, up Upload, res ostree.Result, generation string) error {
-	o := object{Name: up.Name.String(), Generation: generation, Size: res.Size, StoredAt: t.now().UnixMilli()}
-	if mutable(up.Name) {
-		return t.replace(ctx, ns, up.Name, o)
-	}
-	children := make([]string, len(res.Edges))
-	for i, edge := range res.Edges {
-		children[i] = edge.String()
-	}
-	slices.Sort(children)
-	if len(children) > 0 {
-		o.Lacks = 1 // until they are counted
-	}
-	var done []string
-	err := t.store.db.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
-		if err := t.store.enter(ctx, tx, ns, o); err != nil {
-			return err
-		}
-		if res.Commit != nil {
-			if err := t.store.addCommit(ctx, tx, ns, commitRow(up, res.Commit, o.StoredAt)); err != nil {
-				return err
-			}
-		}
-		lacks, err := t.await(ctx, tx, ns, o.Name, children)
-		if err != nil || lacks > 0 {
-			return err
-		}
-		done, err = t.finish(ctx, tx, ns, o.Name)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	t.measureCommits(ctx, ns, done)
-	return nil
-}
-
-// await stores the edges to children and returns how many are incomplete.
-func (t *TreeHub) await(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, name string, children []string) (int, error) {
-	if len(children) == 0 {
-		return 0, nil
-	}
-	have, err := t.store.complete(ctx, tx, ns, children)
-	if err != nil {
-		return 0, err
-	}
-	rest := slices.DeleteFunc(slices.Clone(children), func(child string) bool { return have[child] })
-	waiting, err := t.store.want(ctx, tx, ns, rest)
-	if err != nil {
-		return 0, err
-	}
-	if err := t.store.link(ctx, tx, ns, name, children, waiting); err != nil {
-		return 0, err
-	}
-	return len(waiting), t.store.settle(ctx, tx, ns, name, len(waiting))
-}
-
-// finish goes up from an object that has become complete and returns all that
-// became complete with it, itself included.
-func (t *TreeHub) finish(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, name string) ([]string, error) {
-	done := []string{name}
-	for i := 0; i < len(done); i++ {
-		parents, err := t.store.release(ctx, tx, ns, done[i])
-		if err != nil {
-			return nil, err
-		}
-		for _, parent := range parents {
-			lacks, err := t.store.advance(ctx, tx, ns, parent)
-			if err != nil {
-				return nil, err
-			}
-			if lacks == 0 {
-				done = append(done, parent)
-			}
-		}
-	}
-	return done, nil
-}
-
-// replace enters an object that may have been there before; nothing refers to
-// such an object, so nothing waits for it.
-func (t *TreeHub) replace(ctx context.Context, ns uptane.Namespace, name ostree.ObjectName, o object) error {
-	var before string
-	err := t.store.db.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) (err error) {
-		before, err = t.store.replace(ctx, tx, ns, o)
-		return err
-	})
-	if err == nil && before != "" {
-		t.discard(ctx, blobKey(ns, name, before))
-	}
-	return err
 }

@@ -182,18 +182,19 @@ func (s store) advance(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, na
 }
 
 // gaps returns the names of objects below root that are referred to and not
-// stored, at most limit of them, in order.
+// stored, at most limit of them, in order. CROSS JOIN makes SQLite take the
+// tables in this order; else it reads all edges again for each object.
 func (s store) gaps(ctx context.Context, ns uptane.Namespace, root string, limit int) ([]string, error) {
 	var names []string
 	err := s.db.SelectContext(ctx, &names, `
 		WITH RECURSIVE below(name) AS (
 			SELECT child FROM treehub_edge WHERE namespace = $1 AND parent = $2 AND waiting
 			UNION
-			SELECT e.child FROM treehub_edge e JOIN below b ON e.parent = b.name
-			WHERE e.namespace = $1 AND e.waiting
+			SELECT e.child FROM below b CROSS JOIN treehub_edge e
+			WHERE e.namespace = $1 AND e.parent = b.name AND e.waiting
 		)
-		SELECT o.name FROM below b JOIN treehub_object o ON o.name = b.name
-		WHERE o.namespace = $1 AND o.generation = ''
+		SELECT o.name FROM below b CROSS JOIN treehub_object o
+		WHERE o.namespace = $1 AND o.name = b.name AND o.generation = ''
 		ORDER BY o.name LIMIT $3`, ns, root, limit)
 	return names, err
 }
@@ -208,11 +209,11 @@ func (s store) measure(ctx context.Context, ns uptane.Namespace, root string) (o
 		WITH RECURSIVE closure(name) AS (
 			SELECT CAST($2 AS TEXT)
 			UNION
-			SELECT e.child FROM treehub_edge e JOIN closure c ON e.parent = c.name
-			WHERE e.namespace = $1
+			SELECT e.child FROM closure c CROSS JOIN treehub_edge e
+			WHERE e.namespace = $1 AND e.parent = c.name
 		)
 		SELECT count(*) AS objects, CAST(COALESCE(sum(o.size), 0) AS BIGINT) AS size
-		FROM closure c JOIN treehub_object o ON o.name = c.name
-		WHERE o.namespace = $1`, ns, root)
+		FROM closure c CROSS JOIN treehub_object o
+		WHERE o.namespace = $1 AND o.name = c.name`, ns, root)
 	return sum.Objects, sum.Size, err
 }

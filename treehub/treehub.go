@@ -21,7 +21,7 @@
 //
 // # Blobs
 //
-// The key of a blob is NAMESPACE/objects/XX/REST.TYPE/GENERATION. Every upload
+// The key of a blob is NAMESPACE/objects/XX/REST.TYPE.GENERATION. Every upload
 // gets a generation of its own, so that deleting an old blob can never
 // hit a new one. Blobs without a row are left-overs of a crash; a row without
 // its blob is damage.
@@ -76,6 +76,7 @@ type Config struct {
 type TreeHub struct {
 	store  store
 	bucket *blob.Bucket
+	queue  queue
 	now    func() time.Time
 	log    *slog.Logger
 }
@@ -94,7 +95,7 @@ func New(ctx context.Context, c Config) (*TreeHub, error) {
 	if err := db.Migrate(ctx, c.DB, "treehub", schema); err != nil {
 		return nil, fmt.Errorf("starting TreeHub: %w", err)
 	}
-	return &TreeHub{store: store{c.DB}, bucket: c.Bucket, now: c.Now, log: c.Log}, nil
+	return &TreeHub{store: store{c.DB}, bucket: c.Bucket, queue: queue{free: make(chan struct{}, 1)}, now: c.Now, log: c.Log}, nil
 }
 
 // RepoConfig returns the config file of an archive repository as clients read

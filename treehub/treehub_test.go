@@ -17,10 +17,10 @@ import (
 	"time"
 
 	"gocloud.dev/blob"
-	"gocloud.dev/blob/memblob"
 
 	"sealift/internal/db"
 	"sealift/internal/db/dbtest"
+	"sealift/internal/diskblob"
 	"sealift/internal/fault"
 	"sealift/treehub"
 	"sealift/treehub/ostree"
@@ -40,7 +40,10 @@ type fixture struct {
 
 func newFixture(t testing.TB, d *db.DB) *fixture {
 	t.Helper()
-	bucket := memblob.OpenBucket(nil)
+	bucket, err := diskblob.Open(filepath.Join(t.TempDir(), "blobs"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() { bucket.Close() })
 	hub, err := treehub.New(t.Context(), treehub.Config{DB: d, Bucket: bucket, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	if err != nil {
@@ -349,7 +352,7 @@ func TestConcurrentPushes(t *testing.T) {
 		}
 		objects := map[string]bool{}
 		for _, key := range f.blobs() {
-			objects[filepath.Dir(key)] = true
+			objects[strings.TrimSuffix(key, filepath.Ext(key))] = true
 		}
 		if n := len(f.blobs()); n != len(objects) {
 			t.Errorf("%d blobs for %d objects", n, len(objects))
