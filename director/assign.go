@@ -204,19 +204,19 @@ func (d *Director) consider(row deviceRow, f facts, p plan) ([]assignmentRow, ma
 		if err != nil {
 			return nil, nil, err
 		}
-		all := listable(append(append(slices.Clip(f.open), list...), a), f.ecus)
-		if ok, err := fits(row.OEMID, all); err != nil {
-			return nil, nil, err
-		} else if !ok {
-			refused[e.Serial] = refuseTooLarge
-			continue
-		}
 		list = append(list, a)
 	}
 	if !matched {
 		refused[row.Primary] = refuseNoHardware
 	}
-	return list, refused, nil
+	n, err := fitting(row.OEMID, f, list)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, a := range list[n:] {
+		refused[a.Serial] = refuseTooLarge
+	}
+	return list[:n], refused, nil
 }
 
 // against is the reason why an ECU does not get an image, or nil.

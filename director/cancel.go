@@ -14,8 +14,16 @@ import (
 // ErrInFlight and nothing is cancelled, unless force is set. Once Cancel has
 // returned, no metadata that list them are served any more.
 func (d *Director) Cancel(ctx context.Context, ns uptane.Namespace, device uptane.DeviceID, force bool) ([]Assignment, error) {
+	return d.CancelOn(ctx, ns, device, "", force)
+}
+
+// CancelOn is Cancel for the assignments of one update.
+func (d *Director) CancelOn(ctx context.Context, ns uptane.Namespace, device uptane.DeviceID, update string, force bool) ([]Assignment, error) {
 	return d.cancel(ctx, ns, device, func(a assignmentRow) (bool, error) {
-		if !force && a.Status != Assigned {
+		switch {
+		case update != "" && a.Update != update:
+			return false, nil
+		case !force && a.Status != Assigned:
 			return false, ErrInFlight
 		}
 		return true, nil

@@ -1,9 +1,11 @@
 package director
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
@@ -76,19 +78,23 @@ func targetsPayload(version int64, expires time.Time, oemid uptane.OEMID, correl
 	return uptane.Payload(uptane.Uptane, uptane.RoleTargets, &t)
 }
 
-// fits reports whether targets that list these assignments stay readable.
-func fits(oemid uptane.OEMID, list []assignmentRow) (bool, error) {
-	correlation := ""
-	if len(list) > 0 {
-		correlation = newSet()
-	}
-	for _, a := range list {
-		if len(a.Correlation) > len(correlation) {
-			correlation = a.Correlation
+// fitting is how many of the new assignments a device's targets have room
+// for besides those that are open.
+func fitting(oemid uptane.OEMID, f facts, added []assignmentRow) (int, error) {
+	var failed error
+	tooMany := sort.Search(len(added), func(n int) bool {
+		list := listable(append(slices.Clip(f.open), added[:n+1]...), f.ecus)
+		longest := newSet()
+		for _, a := range list {
+			if len(a.Correlation) > len(longest) {
+				longest = a.Correlation
+			}
 		}
-	}
-	payload, err := targetsPayload(uptane.MaxVersion, time.Unix(0, 0).UTC(), oemid, correlation, list)
-	return len(payload) <= maxTargets-signatureRoom, err
+		payload, err := targetsPayload(uptane.MaxVersion, time.Unix(0, 0).UTC(), oemid, longest, list)
+		failed = errors.Join(failed, err)
+		return len(payload) > maxTargets-signatureRoom
+	})
+	return tooMany, failed
 }
 
 // correlations are the distinct ids of assignments, sorted.

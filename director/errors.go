@@ -21,6 +21,8 @@ var (
 	ErrSignature = fault.New(fault.Invalid, "signature_not_valid", "the manifest is not validly signed")
 	// ErrUnknownECU: a manifest or request names an ECU the device does not have.
 	ErrUnknownECU = fault.New(fault.Invalid, "unknown_ecu", "the device has no such ECU")
+	// ErrUnknownKey: there is no such ECU, or its key is not known.
+	ErrUnknownKey = fault.New(fault.NotFound, "missing_entity", "no public key of such an ECU")
 	// ErrNotPrimary: a manifest names another Primary than the registered one.
 	ErrNotPrimary = fault.New(fault.Invalid, "ecu_not_primary", "the manifest names another Primary than the registered one")
 	// ErrReplay: a manifest's report_counter was used before.

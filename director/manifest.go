@@ -224,15 +224,15 @@ func verify(raw []byte, primary uptane.ECUSerial, ecus []ecuRow) (*uptane.Manife
 	if errors.Is(err, uptane.ErrECU) && errors.As(err, &one) {
 		if _, known := keys[one.Serial]; !known {
 			if claimed, e := uptane.ParseManifest(raw); e == nil && claimed.Primary != primary {
-				return nil, ErrNotPrimary.With(cause).Wrap(err)
+				return nil, ErrNotPrimary.With(cause)
 			}
-			return nil, ErrUnknownECU.With(cause).Wrap(err)
+			return nil, ErrUnknownECU.With(cause)
 		}
 		if one.Serial != primary {
-			return nil, ErrNotPrimary.With(cause).Wrap(err)
+			return nil, ErrNotPrimary.With(cause)
 		}
 	}
-	return nil, ErrSignature.With(cause).Wrap(err)
+	return nil, ErrSignature.With(cause)
 }
 
 // counter is the Primary's report_counter, -1 where it sends none.

@@ -125,3 +125,9 @@ func (d *Director) seal(ctx context.Context, ns uptane.Namespace, device uptane.
 	}
 	return errMoved
 }
+
+// Root returns the Director's root of that version, the latest for 0, as
+// devices get it.
+func (d *Director) Root(ctx context.Context, ns uptane.Namespace, version int) ([]byte, error) {
+	return d.roots.Root(ctx, ns, uptane.DirectorRepository, version)
+}

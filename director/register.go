@@ -58,7 +58,7 @@ func parseRegistration(raw []byte) (uptane.Registration, error) {
 		!slices.ContainsFunc(reg.ECUs, func(e uptane.ECU) bool { return e.Serial == reg.Primary }):
 		return reg, ErrPrimaryNotListed.With(storable(err.Error(), maxCause))
 	}
-	return reg, ErrRegistration.With(storable(err.Error(), maxCause)).Wrap(err)
+	return reg, ErrRegistration.With(storable(err.Error(), maxCause))
 }
 
 // registration is what one call changes.

@@ -96,13 +96,13 @@ type ecuRow struct {
 const ecuColumns = `device, serial, hardware_id, key, key_id, approved_key, active, registered_at,
 	filename, sha256, length, installed_at, attacks`
 
+const ecuQuery = `SELECT ` + ecuColumns + ` FROM director_ecu WHERE namespace = $1 AND device = $2 AND (active OR $3) ORDER BY serial`
+
 // ecus returns the active ECUs of a device, by serial; all of them, also
 // those it no longer has, when all is set.
 func (s store) ecus(ctx context.Context, q sqlx.QueryerContext, ns uptane.Namespace, device uptane.DeviceID, all bool) ([]ecuRow, error) {
 	var rows []ecuRow
-	err := sqlx.SelectContext(ctx, q, &rows,
-		`SELECT `+ecuColumns+` FROM director_ecu WHERE namespace = $1 AND device = $2 AND (active OR $3) ORDER BY serial`,
-		ns, device, all)
+	err := sqlx.SelectContext(ctx, q, &rows, ecuQuery, ns, device, all)
 	return rows, err
 }
 

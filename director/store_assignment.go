@@ -32,12 +32,13 @@ type assignmentRow struct {
 const assignmentColumns = `device, id, serial, hardware_id, update_id, correlation, filename, target, uri, status, open,
 	code, description, created_at, created_by, offered_at, ended_at`
 
+const openQuery = `SELECT ` + assignmentColumns + ` FROM director_assignment
+	WHERE namespace = $1 AND device = $2 AND open ORDER BY serial`
+
 // openAssignments returns what a device still has to install, by serial.
 func (s store) openAssignments(ctx context.Context, q sqlx.QueryerContext, ns uptane.Namespace, device uptane.DeviceID) ([]assignmentRow, error) {
 	var rows []assignmentRow
-	err := sqlx.SelectContext(ctx, q, &rows,
-		`SELECT `+assignmentColumns+` FROM director_assignment
-		WHERE namespace = $1 AND device = $2 AND open ORDER BY serial`, ns, device)
+	err := sqlx.SelectContext(ctx, q, &rows, openQuery, ns, device)
 	return rows, err
 }
 
