@@ -155,32 +155,6 @@ func (k *Keyring) store(name string, pub, sec []byte) error {
 	return writeFile(k.file(name, ".pub"), pub, 0o600)
 }
 
-// Export returns the two files of a key as they are stored.
-func (k *Keyring) Export(name string) (pub, sec []byte, err error) {
-	if err := checkName(name); err != nil {
-		return nil, nil, err
-	}
-	if pub, err = readFile(k.file(name, ".pub"), maxKeyFile); err != nil {
-		return nil, nil, err
-	}
-	sec, err = readFile(k.file(name, ".sec"), maxKeyFile)
-	return pub, sec, err
-}
-
-// ExportSealed returns the private key file sealed anew, under a passphrase of
-// its own, for handing it to somebody else.
-func (k *Keyring) ExportSealed(name string, passphrase []byte) ([]byte, error) {
-	private, err := k.private(name)
-	if err != nil {
-		return nil, err
-	}
-	v, err := encodePrivate(private)
-	if err != nil {
-		return nil, err
-	}
-	return Seal(v.Uptane(), passphrase)
-}
-
 // private reads NAME.sec and holds it against NAME.pub.
 func (k *Keyring) private(name string) (crypto.Signer, error) {
 	if err := checkName(name); err != nil {

@@ -20,11 +20,10 @@ func (c *call) editRoot(change func(h *home.Home, root *metadata.RootType) error
 	if err != nil {
 		return err
 	}
-	err = h.EditRoot(func(root *metadata.RootType) error { return change(h, root) })
-	if errors.Is(err, home.ErrNotFound) {
-		return explained("there is no unsigned root yet, or no such key (%w); `root pull` fetches the root", err)
+	if _, err := h.Unsigned(uptane.RoleRoot); errors.Is(err, home.ErrNotFound) {
+		return explained("there is no unsigned root yet; `root pull` fetches the server's")
 	}
-	return err
+	return h.EditRoot(func(root *metadata.RootType) error { return change(h, root) })
 }
 
 func runKeyAdd(c *call, role string) error {

@@ -1,0 +1,40 @@
+//go:build !race
+
+// Deriving a key from a passphrase is slow on purpose and takes seconds under
+// the race detector; nothing here is concurrent.
+
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"sealift/internal/home"
+)
+
+// The archive of a build job has a sealed targets key.
+func TestSealedTargetsKey(t *testing.T) {
+	r := newRepository(t, true)
+	box, err := r.offline.Keys().ExportSealed("targets", []byte("of the build"))
+	check(t, err)
+	s := newShell(t)
+	s.credentials(r, map[string]string{"targets.sec": string(box)})
+	s.must("init -r a -h $D -c $D/credentials.zip")
+	s.must("targets pull -r a -h $D")
+	sign := "targets sign -r a -h $D --key-name targets --expire-after 1M"
+	s.fails(3, "set GARAGE_SIGN_PASSPHRASE or GARAGE_SIGN_PASSPHRASE_FILE", sign)
+	s.env["GARAGE_SIGN_PASSPHRASE"] = "wrong"
+	s.fails(3, "targets.sec: the passphrase of GARAGE_SIGN_PASSPHRASE", sign)
+	s.write("pass", "of the build\n")
+	s.env = map[string]string{"GARAGE_SIGN_PASSPHRASE_FILE": s.dir + "/pass"}
+	s.must(sign)
+	s.must("targets push -r a -h $D")
+	if r.twins["targets"] == nil || strings.Contains(s.file("a/keys/targets.sec"), "private") {
+		t.Error("one passphrase must do for both flavours and never uncover the file")
+	}
+	s.must("key generate -r a -h $D -n next")
+	plain, err := home.Unseal([]byte(s.file("a/keys/next.sec")), []byte("of the build"))
+	if err != nil || !strings.Contains(string(plain), "private") {
+		t.Errorf("a key made where a passphrase is set must be sealed: %v", err)
+	}
+}
