@@ -224,9 +224,6 @@ func (r *reader) As(target any) bool {
 
 // NewRangeReader opens an object; past its end there is nothing to read.
 func (b *bucket) NewRangeReader(_ context.Context, key string, offset, length int64, opts *driver.ReaderOptions) (driver.Reader, error) {
-	if _, err := b.stat(key); err != nil { // opening a pipe would wait
-		return nil, err
-	}
 	f, err := b.root.Open(encode(key))
 	if err != nil {
 		return nil, missing(err)
@@ -246,6 +243,9 @@ func newReader(f *os.File, offset, length int64) (*reader, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err
+	}
+	if !info.Mode().IsRegular() { // a folder
+		return nil, &fs.PathError{Op: "open", Path: f.Name(), Err: fs.ErrNotExist}
 	}
 	if offset > 0 {
 		if _, err := f.Seek(offset, io.SeekStart); err != nil {
