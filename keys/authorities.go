@@ -37,6 +37,9 @@ func (v *Vault) ImportServerTree(ctx context.Context, t ServerTree) error {
 	if err := checkTree(now, t.Issuer, t.Root, t.Next); err != nil {
 		return fmt.Errorf("importing server CA: %w", err)
 	}
+	if t.Root.Equal(t.Next) {
+		return fmt.Errorf("importing server CA: %w", errIssuer.With("the next root is the one in use"))
+	}
 	box, err := v.sealAuthority(ctx, "", kindServer, t.Issuer)
 	if err != nil {
 		return fmt.Errorf("importing server CA: %w", err)

@@ -386,6 +386,7 @@ func TestTreesThatAreRefused(t *testing.T) {
 	for what, tree := range map[string]keys.ServerTree{
 		"no issuer":        {Root: server.Cert, Next: next.Cert},
 		"no next root":     {Root: server.Cert, Issuer: a},
+		"one root twice":   {Root: server.Cert, Next: server.Cert, Issuer: a},
 		"key of another":   {Root: server.Cert, Next: next.Cert, Issuer: pki.Authority{Cert: a.Cert, Key: b.Key}},
 		"of another root":  {Root: device.Cert, Next: next.Cert, Issuer: a},
 		"a leaf as a root": {Root: r.client(device, "x"), Next: next.Cert, Issuer: a},
