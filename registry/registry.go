@@ -145,8 +145,9 @@ func (r *Registry) Device(ctx context.Context, ns uptane.Namespace, idOrName str
 type Search struct {
 	NameContains string // of the name, any case
 	OEMID        uptane.OEMID
-	HardwareID   uptane.HardwareID
+	HardwareIDs  []uptane.HardwareID // it has an ECU with any of them
 	Status       string
+	NotSeenSince time.Time // not heard of since then, or never
 }
 
 // Devices lists devices by name, and says how many match in all.

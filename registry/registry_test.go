@@ -218,9 +218,12 @@ func TestJournalIsPartOfTheTransaction(t *testing.T) {
 		if err != nil || total != 3 || list[0].Kind != "report" || list[2].Kind != "registered" {
 			t.Errorf("history: %+v %d %v", list, total, err)
 		}
-		found, _, err := r.Devices(ctx, ns, registry.Search{HardwareID: "sensor", Status: "UpToDate", NameContains: "TRUCK"}, 0, 10)
+		found, _, err := r.Devices(ctx, ns, registry.Search{HardwareIDs: []uptane.HardwareID{"camera", "sensor"}, NotSeenSince: time.Now(), Status: "UpToDate", NameContains: "TRUCK"}, 0, 10)
 		if err != nil || len(found) != 1 || found[0].ActivatedAt.IsZero() {
 			t.Errorf("search: %+v %v", found, err)
+		}
+		if found, _, _ := r.Devices(ctx, ns, registry.Search{HardwareIDs: []uptane.HardwareID{"camera"}}, 0, 10); len(found) != 0 {
+			t.Errorf("no device has a camera, but %v", found)
 		}
 		if found, _, _ := r.Devices(ctx, ns, registry.Search{NameContains: "%"}, 0, 10); len(found) != 0 {
 			t.Error("a wildcard of the caller's was taken as one")

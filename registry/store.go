@@ -101,8 +101,17 @@ func (s Search) where(ns uptane.Namespace) (string, []any) {
 	if s.Status != "" {
 		add(`d.status = $%d`, s.Status)
 	}
-	if s.HardwareID != "" {
-		add(`EXISTS (SELECT 1 FROM registry_hardware h WHERE h.namespace = d.namespace AND h.device = d.id AND h.hardware_id = $%d)`, s.HardwareID)
+	if !s.NotSeenSince.IsZero() {
+		add(`d.last_seen < $%d`, s.NotSeenSince.UnixMilli())
+	}
+	if len(s.HardwareIDs) > 0 {
+		list := make([]string, len(s.HardwareIDs))
+		for i, id := range s.HardwareIDs {
+			params = append(params, id)
+			list[i] = fmt.Sprintf("$%d", len(params))
+		}
+		conditions = append(conditions, `EXISTS (SELECT 1 FROM registry_hardware h WHERE h.namespace = d.namespace AND h.device = d.id
+			AND h.hardware_id IN (`+strings.Join(list, ", ")+`))`)
 	}
 	return strings.Join(conditions, " AND "), params
 }
