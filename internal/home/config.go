@@ -132,21 +132,47 @@ func Import(dir string, raw []byte, reposerver string, kind ServerType, o Option
 		return nil, err
 	}
 	return create(dir, config, o, func(h *Home) error {
-		if err := writeFile(h.path(credentialsFile), raw, 0o600); err != nil {
+		if err := h.keepArchive(archive, raw); err != nil {
 			return err
-		}
-		for _, name := range []string{clientP12File, serverP12File} {
-			if content, err := archive.Member(name); err == nil {
-				if err := writeFile(h.path(name), content, 0o600); err != nil {
-					return err
-				}
-			}
 		}
 		if err := h.importRoot(archive); err != nil {
 			return err
 		}
 		return h.importTargetsKey(archive)
 	})
+}
+
+// Connect gives a home that was made without an archive the way to its server:
+// the address, credentials and server_ca.pem of the archive whose file content
+// is raw. Keys and roles stay as they are.
+func (h *Home) Connect(raw []byte) error {
+	archive, err := credentials.Parse(raw)
+	if err != nil {
+		return fmt.Errorf("reading credentials: %w", err)
+	}
+	config, err := importConfig(archive, "", h.config.ServerType)
+	if err != nil {
+		return err
+	}
+	if err := h.keepArchive(archive, raw); err != nil {
+		return err
+	}
+	return h.SetConfig(config)
+}
+
+// keepArchive stores the archive, and the certificates in it for themselves.
+func (h *Home) keepArchive(archive *credentials.Archive, raw []byte) error {
+	if err := writeFile(h.path(credentialsFile), raw, 0o600); err != nil {
+		return err
+	}
+	for _, name := range []string{clientP12File, serverP12File} {
+		if content, err := archive.Member(name); err == nil {
+			if err := writeFile(h.path(name), content, 0o600); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func importConfig(archive *credentials.Archive, reposerver string, kind ServerType) (Config, error) {

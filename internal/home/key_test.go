@@ -123,6 +123,26 @@ func TestImportRefusesForeignHalves(t *testing.T) {
 	}
 }
 
+func TestChoosingAsksOnce(t *testing.T) {
+	answers := []string{"one", "two", "three", "three"}
+	p := &home.Passphrases{Prompt: func(string) ([]byte, error) {
+		next := answers[0]
+		answers = answers[1:]
+		return []byte(next), nil
+	}}
+	if _, err := p.Choose("x"); !errors.Is(err, home.ErrPassphrase) {
+		t.Errorf("two different answers: %v", err)
+	}
+	for range 3 {
+		if got, err := p.Choose("x"); err != nil || string(got) != "three" {
+			t.Errorf("chose %q, %v", got, err)
+		}
+	}
+	if _, err := (&home.Passphrases{}).Choose("x"); !errors.Is(err, home.ErrNoPassphrase) {
+		t.Error(err)
+	}
+}
+
 // FuzzParsePrivate: a key that reads can sign and be read again.
 func FuzzParsePrivate(f *testing.F) {
 	k := home.OpenKeyring(f.TempDir(), home.Options{})

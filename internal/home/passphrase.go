@@ -25,7 +25,8 @@ type Passphrases struct {
 	Names  []string                              // e.g. GARAGE_SIGN_PASSPHRASE
 	Prompt func(question string) ([]byte, error) // nil where nobody can be asked
 
-	known [][]byte
+	known  [][]byte
+	chosen []byte
 }
 
 // Seal encrypts plain under a passphrase, which must not be empty. The result
@@ -54,7 +55,7 @@ func Unseal(sealed, passphrase []byte) ([]byte, error) {
 }
 
 // Choose returns the passphrase to seal with: the first of the environment, or
-// one that is typed twice.
+// one that is typed twice. It asks once: later calls return the same.
 func (p *Passphrases) Choose(what string) ([]byte, error) {
 	set, err := p.environment()
 	if err != nil {
@@ -62,6 +63,9 @@ func (p *Passphrases) Choose(what string) ([]byte, error) {
 	}
 	if len(set) > 0 {
 		return set[0], nil
+	}
+	if p.chosen != nil {
+		return p.chosen, nil
 	}
 	if p.Prompt == nil {
 		return nil, p.missing(what)
@@ -77,7 +81,7 @@ func (p *Passphrases) Choose(what string) ([]byte, error) {
 	if len(first) == 0 || !bytes.Equal(first, second) {
 		return nil, fmt.Errorf("choosing a passphrase for %s: empty, or not the same twice: %w", what, ErrPassphrase)
 	}
-	p.known = append(p.known, first)
+	p.chosen, p.known = first, append(p.known, first)
 	return first, nil
 }
 

@@ -120,7 +120,7 @@ func runTargetsPush(c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := r.stageTwin(c.ctx, "targets", signed.TUF); err != nil {
+	if err := c.stageTwin(r, "targets", signed.TUF); err != nil {
 		return err
 	}
 	header := http.Header{}
@@ -239,7 +239,7 @@ func runRootPush(c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := r.stageTwin(c.ctx, "root", signed.TUF); err != nil {
+	if err := c.stageTwin(r, "root", signed.TUF); err != nil {
 		return err
 	}
 	_, err = r.must(c.ctx, http.MethodPost, "root", signed.Uptane, nil)

@@ -98,6 +98,23 @@ func TestFilesOfTheOlderTool(t *testing.T) {
 	s.fails(3, "unsigned/targets.json: reading JSON at byte", "targets sign -r a -h $D -k targets")
 }
 
+// The older tool signs in this home and knows nothing of twins.
+func TestLeftOverTwin(t *testing.T) {
+	r := newRepository(t, true)
+	s := newShell(t)
+	s.credentials(r, nil)
+	s.must("init -r a -h $D -c $D/credentials.zip")
+	s.must("targets pull -r a -h $D")
+	s.must("targets sign -r a -h $D -k targets --version 9")
+	twin := s.file("a/roles/targets.tuf.json")
+	s.must("targets sign -r a -h $D -k targets")
+	good := s.file("a/roles/targets.tuf.json")
+	s.write("a/roles/targets.tuf.json", twin)
+	s.fails(3, "sign targets again", "targets push -r a -h $D")
+	s.write("a/roles/targets.tuf.json", good)
+	s.must("targets push -r a -h $D")
+}
+
 func old(t *testing.T, s *shell) map[string]any {
 	var d struct {
 		Targets map[string]struct{ Custom map[string]any }
@@ -196,7 +213,7 @@ func TestLogin(t *testing.T) {
 }
 
 func TestExportCredentials(t *testing.T) {
-	r := newRepository(t, false)
+	r := newRepository(t, true)
 	s := newShell(t)
 	s.credentials(r, map[string]string{"autoprov.url": "https://gw.example:8443", "key.txt": "kept"})
 	s.must("init -r a -h $D -c $D/credentials.zip")
@@ -224,6 +241,29 @@ func TestExportCredentials(t *testing.T) {
 		t.Errorf("no warning about a key the root does not know: %s", s.stderr)
 	}
 	s.fails(3, "invalid_offline_targets", "targets push -r b -h $D")
+	if !strings.Contains(s.stderr, "TUF flavour was not taken") {
+		t.Errorf("no warning about the twin: %s", s.stderr)
+	}
+}
+
+// The operator's own home has the keys from the start and gets the address and
+// the credentials of the server from the archive for builds.
+func TestConnectedHome(t *testing.T) {
+	r := newRepository(t, true)
+	r.secret = "Basic YnVpbGRlcjpzM2NyZXQ="
+	s := newShell(t)
+	s.credentials(r, map[string]string{"treehub.json": `{"basic_auth":{"user":"builder","password":"s3cret"},"ostree":{"server":"` + r.url + `"}}`})
+	check(t, r.offline.Connect([]byte(s.file("credentials.zip"))))
+	s.dir = filepath.Dir(r.offline.Dir())
+	s.must("root pull -r image -h $D")
+	s.must("root sign -r image -h $D")
+	s.must("root push -r image -h $D")
+	s.must("targets pull -r image -h $D")
+	s.must("targets sign -r image -h $D -k targets")
+	s.must("targets push -r image -h $D")
+	if len(r.roots) != 2 || r.twins["root"] == nil || r.twins["targets"] == nil {
+		t.Errorf("%d roots, twins %d", len(r.roots), len(r.twins))
+	}
 }
 
 func TestUserKeys(t *testing.T) {

@@ -169,19 +169,26 @@ func refused(err error, code string) bool {
 }
 
 // stageTwin sends TUF's flavour of a role ahead of Uptane's, which publishes
-// both. A server without TUF does not know the route.
-func (r *remote) stageTwin(ctx context.Context, role string, doc []byte) error {
+// both. A server without TUF does not know the route. One that refuses the twin
+// is going to say at the push what is wrong, and devices need not wait for TUF.
+func (c *call) stageTwin(r *remote, role string, doc []byte) error {
 	if doc == nil {
 		return nil
 	}
-	a, err := r.send(ctx, http.MethodPut, "tuf/"+role, doc, nil)
+	path := "tuf/" + role
+	a, err := r.send(c.ctx, http.MethodPut, path, doc, nil)
 	if err != nil {
 		return err
 	}
-	switch a.status {
-	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented:
+	err = a.refusal(http.MethodPut, path)
+	switch {
+	case err == nil:
+	case a.status == http.StatusNotFound, a.status == http.StatusMethodNotAllowed, a.status == http.StatusNotImplemented:
 		r.trace("no TUF view of the repository there")
-		return nil
+	case a.status == http.StatusUnauthorized, a.status == http.StatusForbidden, a.status >= http.StatusInternalServerError:
+		return err
+	default:
+		c.warn(fmt.Sprintf("the TUF flavour was not taken: %v", err))
 	}
-	return a.refusal(http.MethodPut, "tuf/"+role)
+	return nil
 }

@@ -202,7 +202,16 @@ func (r *repository) stage(w http.ResponseWriter, q *http.Request) {
 		refuse(w, 404, "missing_entity", nil)
 		return
 	}
-	r.staged[q.PathValue("role")] = readBody(q)
+	doc := readBody(q)
+	if q.PathValue("role") == "targets" {
+		ring, err := uptane.RingOf(uptane.Uptane, r.root(), uptane.RoleTargets)
+		check(r.t, err)
+		if _, err := uptane.Open[metadata.TargetsType](uptane.TUF, doc, uptane.RoleTargets, ring, time.Time{}); err != nil {
+			refuse(w, 400, "invalid_entity", []string{err.Error()})
+			return
+		}
+	}
+	r.staged[q.PathValue("role")] = doc
 	w.WriteHeader(204)
 }
 
