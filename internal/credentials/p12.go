@@ -95,11 +95,16 @@ func checkIterations(in cryptobyte.String, depth int) error {
 		}
 		afterSalt = tag == asn1.OCTET_STRING
 		const constructed = 0x20
-		if tag&constructed != 0 || tag == asn1.OCTET_STRING {
+		if tag&constructed != 0 || tag == asn1.OCTET_STRING && isSequence(body) {
 			if err := checkIterations(body, depth+1); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// isSequence tells a nested structure from a salt or encrypted bytes.
+func isSequence(s cryptobyte.String) bool {
+	return s.SkipASN1(asn1.SEQUENCE) && s.Empty()
 }
