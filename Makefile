@@ -11,7 +11,7 @@ all: build
 # The server and the tools, static: they run on any Linux of this architecture.
 build:
 	@mkdir -p $(BIN)
-	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ $(addprefix ./tools/,$(TOOLS))
+	CGO_ENABLED=0 go build -ldflags '$(LDFLAGS)' -o $(BIN)/ $(addprefix ./tools/,$(TOOLS))
 	@for n in garage-check garage-deploy; do ln -sf garage-push $(BIN)/$$n; done
 	@ln -sf garage-sign $(BIN)/uptane-sign
 

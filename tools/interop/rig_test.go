@@ -1,0 +1,245 @@
+//go:build aktualizr
+
+package interop
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Folders of the built programs: ours and the real clients'.
+var ours, real string
+
+func TestMain(m *testing.M) {
+	real = os.Getenv("AKTUALIZR_BIN")
+	if real == "" {
+		fmt.Fprintln(os.Stderr, "set AKTUALIZR_BIN to the folder with aktualizr, garage-push and garage-check")
+		os.Exit(2)
+	}
+	var err error
+	if ours, err = filepath.Abs("../../bin"); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	printTable()
+	os.Exit(code)
+}
+
+// outcome is a row of the table at the end.
+type outcome struct{ id, title, evidence string }
+
+var (
+	rowsLock sync.Mutex
+	rows     []outcome
+	verdicts = map[string]string{}
+)
+
+// scenario runs one row of the table.
+func scenario(t *testing.T, id, title string, run func(t *testing.T) (evidence string)) {
+	t.Run("scenario "+id, func(t *testing.T) {
+		evidence := ""
+		t.Cleanup(func() {
+			rowsLock.Lock()
+			defer rowsLock.Unlock()
+			verdicts[id] = "pass"
+			if t.Failed() {
+				verdicts[id] = "FAIL"
+			}
+			rows = append(rows, outcome{id, title, evidence})
+		})
+		evidence = run(t)
+	})
+}
+
+func printTable() {
+	fmt.Printf("\n%-4s %-5s %-52s %s\n", "id", "", "scenario", "evidence")
+	for _, r := range rows {
+		fmt.Printf("%-4s %-5s %-52s %s\n", r.id, verdicts[r.id], r.title, r.evidence)
+	}
+}
+
+// server is a throw-away server of our own binaries.
+type server struct {
+	dir, gateway, api string
+	client            *http.Client
+	token             string
+	log               *logBook
+}
+
+// startServer runs init and serve in a folder of its own and stops the server
+// at the end of the test.
+func startServer(t *testing.T) *server {
+	t.Helper()
+	dir := t.TempDir()
+	s := &server{dir: dir, log: &logBook{}}
+	gateway, api := freePort(t), freePort(t)
+	s.gateway, s.api = "https://localhost:"+gateway, "https://localhost:"+api
+	env := []string{
+		"SEALIFT_LISTEN_GATEWAY=127.0.0.1:" + gateway, "SEALIFT_LISTEN_API=127.0.0.1:" + api, "SEALIFT_LISTEN_METRICS=",
+		"SEALIFT_LOG_FORMAT=json", "SEALIFT_LOG_LEVEL=debug",
+	}
+	s.run(t, env, "sealift", "init", "--dev")
+	serve := exec.Command(filepath.Join(ours, "sealift"), "serve")
+	serve.Dir, serve.Env, serve.Stderr = dir, s.env(env), s.log
+	if err := serve.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = serve.Process.Signal(os.Interrupt)
+		_ = serve.Wait()
+	})
+	var operator struct{ Token, CA string }
+	raw, err := os.ReadFile(filepath.Join(dir, "sealift-out", "operator.json"))
+	if err == nil {
+		err = json.Unmarshal(raw, &operator)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM([]byte(operator.CA))
+	s.token = operator.Token
+	s.client = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}, Timeout: 30 * time.Second}
+	eventually(t, "the server answers", func() bool {
+		resp, err := s.client.Get(s.api + "/health")
+		if err != nil {
+			return false
+		}
+		defer resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	})
+	return s
+}
+
+func (s *server) env(more []string) []string {
+	return append(append(os.Environ(), "PATH="+ours+":"+os.Getenv("PATH"), "SEALIFT_PASSPHRASE=interop offline", "GARAGE_SIGN_PASSPHRASE=interop build"), more...)
+}
+
+// run runs one of our own programs to its end and returns what it printed.
+func (s *server) run(t *testing.T, env []string, name string, args ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	c := exec.CommandContext(ctx, filepath.Join(ours, name), args...)
+	c.Dir, c.Env = s.dir, s.env(env)
+	out, err := c.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// get reads a JSON answer of the api into v.
+func (s *server) get(t *testing.T, path string, v any) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.api+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+s.token)
+	resp, err := s.client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, _ := io.ReadAll(resp.Body)
+	if resp.StatusCode != http.StatusOK {
+		t.Fatalf("GET %s: %s\n%s", path, resp.Status, body)
+	}
+	if err := json.Unmarshal(body, v); err != nil {
+		t.Fatalf("GET %s: %v\n%s", path, err, body)
+	}
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	return port
+}
+
+func eventually(t *testing.T, what string, check func() bool) {
+	t.Helper()
+	end := time.Now().Add(60 * time.Second)
+	for !check() {
+		if time.Now().After(end) {
+			t.Fatalf("waited a minute in vain: %s", what)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// request is what the server's log says of one request of a device.
+type request struct {
+	Msg    string `json:"msg"`
+	Edge   string `json:"edge"`
+	Method string `json:"method"`
+	Path   string `json:"path"`
+	Status int    `json:"status"`
+	Caller string `json:"caller"`
+}
+
+func (r request) String() string { return fmt.Sprintf("%s %s %d", r.Method, r.Path, r.Status) }
+
+// logBook gathers the server's log.
+type logBook struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logBook) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+// mark is the place to which the log has come.
+func (l *logBook) mark() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Len()
+}
+
+// requests lists what devices asked for since mark.
+func (l *logBook) requests(mark int) []request {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var list []request
+	for line := range bytes.Lines(l.buf.Bytes()[mark:]) {
+		var r request
+		if json.Unmarshal(line, &r) == nil && r.Edge == "gateway" && r.Method != "" {
+			list = append(list, r)
+		}
+	}
+	return list
+}
+
+// saw counts the requests since mark that begin with text, such as
+// "PUT /director/manifest 200".
+func (l *logBook) saw(mark int, text string) int {
+	n := 0
+	for _, r := range l.requests(mark) {
+		if strings.HasPrefix(r.String(), text) {
+			n++
+		}
+	}
+	return n
+}

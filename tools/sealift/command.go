@@ -1,0 +1,43 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+// newCommand is the whole command line; each subcommand lives in the file of
+// its name.
+func newCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "sealift",
+		Short:         "Secure over-the-air updates for embedded Linux fleets",
+		Version:       version,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.SetVersionTemplate("sealift {{.Version}}\n")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
+	root.AddCommand(
+		newInit(), newServe(), newConfig(), newClock(), newDemo(),
+		newStatus(), newDevice(), newTarget(), newUpdate(), newToken(), newCommit(),
+		&cobra.Command{
+			Use: "version", Short: "Print the version", Args: args(cobra.NoArgs),
+			Run: func(c *cobra.Command, _ []string) { fmt.Fprintf(c.OutOrStdout(), "sealift %s\n", version) },
+		},
+	)
+	return root
+}
+
+// usage makes err one of a wrong call.
+func usage(err error) error { return usageError{err} }
+
+// args makes a wrong number of arguments an error of a wrong call.
+func args(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(c *cobra.Command, given []string) error {
+		if err := check(c, given); err != nil {
+			return usage(err)
+		}
+		return nil
+	}
+}

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"sealift/internal/home"
+	"sealift/keys/pki"
+	"sealift/uptane"
+)
+
+// The namespace that init makes; it has no targets key on the server, ever.
+const defaultNamespace uptane.Namespace = "default"
+
+// initOptions is what init asks for beyond the settings.
+type initOptions struct {
+	Offline        string
+	Out            string
+	PrintSecrets   bool
+	NoProvisioning bool
+	Plaintext      bool
+	BootstrapUses  int64
+}
+
+// newInit is `sealift init`: the one ceremony that makes every key.
+func newInit() *cobra.Command {
+	var s settings
+	var o initOptions
+	c := &cobra.Command{
+		Use:   "init",
+		Short: "Make keys, certificates, an empty server and the archives for devices and builds",
+		Long: `Makes a new server in --data, the offline keys in --offline, and in --out the archives
+that devices and build jobs need and the operator's first token.
+
+The offline folder is sealed under a passphrase (SEALIFT_PASSPHRASE, SEALIFT_PASSPHRASE_FILE or
+asked for); the signing key that goes to the builds under another one (GARAGE_SIGN_PASSPHRASE,
+GARAGE_SIGN_PASSPHRASE_FILE or asked for). Carry the offline folder away from the server.`,
+		Args: args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error {
+			if _, err := s.load(c); err != nil {
+				return err
+			}
+			return runInit(c.Context(), s, o, c.OutOrStdout())
+		},
+	}
+	s.bind(c)
+	c.Flags().StringVar(&o.Offline, "offline", "./sealift-offline", "folder of the offline keys, outside --data")
+	c.Flags().StringVar(&o.Out, "out", "./sealift-out", "folder of the archives and the first token")
+	c.Flags().BoolVar(&o.PrintSecrets, "print-secrets", false, "also print the operator's token")
+	c.Flags().BoolVar(&o.NoProvisioning, "no-provisioning", false, "leave the devices' shared certificate out of build.zip")
+	c.Flags().BoolVar(&o.Plaintext, "insecure-plaintext-targets-key", false, "put the targets key into build.zip unsealed, as the Java tool reads it")
+	c.Flags().Int64Var(&o.BootstrapUses, "bootstrap-max-uses", 0, "how many devices the shared certificate may provision; 0 is no limit")
+	return c
+}
+
+// ceremony is one run of init: what it makes, step by step.
+type ceremony struct {
+	s     settings
+	o     initOptions
+	now   time.Time
+	v     *services
+	names pki.Names
+
+	offline *home.Passphrases // of the offline folder
+	build   []byte            // passphrase of the key in build.zip
+
+	image, director *home.Home
+	serverRoots     []pki.Authority // in use, next
+	out             outputs
+}
+
+// runInit refuses what cannot work before it makes anything, and removes what
+// it made when a step fails: a half-made server must not be mistaken for one.
+func runInit(ctx context.Context, s settings, o initOptions, w io.Writer) (err error) {
+	k := &ceremony{s: s, o: o, now: time.Now()}
+	if err := k.check(); err != nil {
+		return err
+	}
+	made := []string{k.s.Data, k.s.MasterKey, k.o.Offline, k.o.Out}
+	defer func() {
+		if k.v != nil {
+			err = errors.Join(err, k.v.close())
+		}
+		if err != nil {
+			for _, path := range made {
+				_ = os.RemoveAll(path)
+			}
+		}
+	}()
+	log := slog.New(slog.DiscardHandler) // the account below says it in words
+	if k.v, err = openServices(ctx, k.s, log, true); err != nil {
+		return err
+	}
+	for _, step := range []func(context.Context) error{
+		k.makeAuthorities, k.makeHomes, k.makeRoots, k.makeFirstTargets, k.makeArchives, k.saveSettings,
+	} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	k.report(w)
+	return nil
+}
+
+// check refuses a second init, folders in the wrong places, names that no
+// device could reach, and passphrases that are missing or the same.
+func (k *ceremony) check() error {
+	for _, path := range []*string{&k.o.Offline, &k.o.Out} {
+		abs, err := filepath.Abs(*path)
+		if err != nil {
+			return fmt.Errorf("reading a folder: %w", err)
+		}
+		*path = abs
+	}
+	if inside(k.o.Offline, k.s.Data) {
+		return usage(fmt.Errorf("--offline %s is inside --data: keys that must never be on the server would lie there; choose a folder you can carry away", k.o.Offline))
+	}
+	if inside(k.o.Out, k.s.Data) {
+		return usage(fmt.Errorf("--out %s is inside --data; choose another folder", k.o.Out))
+	}
+	for path, what := range map[string]string{k.s.Data: "--data", k.s.MasterKey: "--master-key", k.o.Offline: "--offline", k.o.Out: "--out"} {
+		if _, err := os.Lstat(path); err == nil {
+			return usage(fmt.Errorf("%s exists (%s): this server is already initialised; run sealift serve, or name other places for a second one", path, what))
+		}
+	}
+	if err := k.s.checkNames(); err != nil {
+		return err
+	}
+	var err error
+	if k.names, err = k.s.names(); err != nil {
+		return usage(err)
+	}
+	return k.askPassphrases()
+}
+
+func (k *ceremony) askPassphrases() error {
+	k.offline = &home.Passphrases{Getenv: os.Getenv, Names: []string{"SEALIFT_PASSPHRASE"}, Prompt: prompt()}
+	secret, err := k.offline.Choose("the offline folder")
+	if err != nil {
+		return usage(err)
+	}
+	if k.o.Plaintext {
+		return nil
+	}
+	forBuild := &home.Passphrases{Getenv: os.Getenv, Names: []string{"GARAGE_SIGN_PASSPHRASE"}, Prompt: prompt()}
+	if k.build, err = forBuild.Choose("the signing key in build.zip"); err != nil {
+		return usage(err)
+	}
+	if string(k.build) == string(secret) {
+		return usage(errors.New("the passphrase of build.zip is the offline folder's: whoever reads a build job's would hold the root keys; choose another"))
+	}
+	return nil
+}
+
+// checkNames demands URLs that devices can reach.
+func (s *settings) checkNames() error {
+	if s.Dev {
+		if s.GatewayURL == "" {
+			s.GatewayURL = "https://" + loopback(s.ListenGateway)
+		}
+		if s.APIURL == "" {
+			s.APIURL = "https://" + loopback(s.ListenAPI)
+		}
+	}
+	for _, u := range []struct{ flag, value string }{{"--gateway-url", s.GatewayURL}, {"--api-url", s.APIURL}} {
+		if u.value == "" {
+			return usage(fmt.Errorf("%s is missing: devices keep the name for life; to try out on this machine alone, use --dev", u.flag))
+		}
+		parsed, err := url.Parse(u.value)
+		if err != nil || parsed.Host == "" || parsed.RawQuery != "" || (parsed.Scheme != "https" && !s.Dev) || (parsed.Scheme != "https" && parsed.Scheme != "http") {
+			return usage(fmt.Errorf("%s %q: an address such as https://ota.example.com:8443 is expected", u.flag, u.value))
+		}
+		if isLoopback(parsed.Hostname()) && !s.Dev {
+			return usage(fmt.Errorf("%s %q: no other machine can reach that; to try out on this machine alone, use --dev", u.flag, u.value))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,215 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/spf13/cobra"
+
+	"sealift/api"
+	"sealift/gateway"
+	"sealift/internal/web"
+)
+
+// shutdownTime is how long requests under way may take after a signal.
+const shutdownTime = 20 * time.Second
+
+// sweepEvery is how often left-over uploads are looked for.
+const sweepEvery = time.Hour
+
+// newServe is `sealift serve`.
+func newServe() *cobra.Command {
+	var s settings
+	c := &cobra.Command{
+		Use: "serve", Short: "Run the server", Args: args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error {
+			if _, err := s.load(c); err != nil {
+				return err
+			}
+			return runServe(c.Context(), s, c.OutOrStdout(), c.ErrOrStderr())
+		},
+	}
+	s.bind(c)
+	return c
+}
+
+// runServe serves until ctx ends, then lets requests under way finish.
+func runServe(ctx context.Context, s settings, out, logTo io.Writer) (err error) {
+	log := s.logger(logTo)
+	if err := s.checkNames(); err != nil {
+		return err
+	}
+	v, err := openServices(ctx, s, log, false)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, v.close()) }()
+	listeners, err := v.listen(ctx, s, log)
+	if err != nil {
+		return err
+	}
+	printListeners(out, listeners)
+	go v.sweep(ctx, log)
+	return serveAll(ctx, listeners, log)
+}
+
+// listener is one address and what answers there.
+type listener struct {
+	name   string
+	forWho string
+	net.Listener
+	server *http.Server
+}
+
+func (v *services) listen(ctx context.Context, s settings, log *slog.Logger) ([]*listener, error) {
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	devices, err := gateway.New(gateway.Config{
+		Vault: v.vault, Director: v.director, Repo: v.repo, TreeHub: v.treehub, Registry: v.registry, Version: "sealift/" + version, Log: log, Metrics: metrics,
+	})
+	if err != nil {
+		return nil, err
+	}
+	people, err := api.New(api.Config{
+		Vault: v.vault, Director: v.director, Repo: v.repo, TreeHub: v.treehub, Registry: v.registry, Access: v.access,
+		URL: s.APIURL, Version: "sealift/" + version, Log: log, Metrics: metrics,
+	})
+	if err != nil {
+		return nil, err
+	}
+	names, err := s.names()
+	if err != nil {
+		return nil, usage(err)
+	}
+	deviceTLS, err := v.vault.TLSConfig(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	peopleTLS, err := s.apiTLS(deviceTLS)
+	if err != nil {
+		return nil, err
+	}
+	all := []*listener{
+		{name: "gateway", forWho: "devices, TLS with their certificates", server: web.Server(devices, log)},
+		{name: "api", forWho: "people and builds, with tokens; documentation at /docs", server: web.Server(people, log)},
+	}
+	all[0].server.TLSConfig, all[1].server.TLSConfig = deviceTLS, peopleTLS
+	addresses := []string{s.ListenGateway, s.ListenAPI}
+	if s.ListenMetrics != "" {
+		mux := http.NewServeMux()
+		mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
+		all = append(all, &listener{name: "metrics", forWho: "Prometheus, at /metrics", server: web.Server(mux, log)})
+		addresses = append(addresses, s.ListenMetrics)
+	}
+	for i, l := range all {
+		if l.Listener, err = net.Listen("tcp", addresses[i]); err != nil {
+			for _, open := range all[:i] {
+				_ = open.Close()
+			}
+			return nil, fmt.Errorf("listening for %s: %w; choose another address with --listen-%s", l.name, err, l.name)
+		}
+	}
+	return all, nil
+}
+
+// apiTLS is how the api proves itself: with the certificate it is given, or as
+// the gateway does. Clients are not asked for certificates there.
+func (s settings) apiTLS(gateway *tls.Config) (*tls.Config, error) {
+	c := gateway.Clone()
+	c.ClientAuth = tls.NoClientCert
+	if s.APICert == "" {
+		return c, nil
+	}
+	pair, err := tls.LoadX509KeyPair(s.APICert, s.APIKey)
+	if err != nil {
+		return nil, fmt.Errorf("reading --api-cert and --api-key: %w", err)
+	}
+	c.GetCertificate, c.Certificates = nil, []tls.Certificate{pair}
+	return c, nil
+}
+
+func printListeners(w io.Writer, all []*listener) {
+	for _, l := range all {
+		scheme := "https"
+		if l.server.TLSConfig == nil {
+			scheme = "http"
+		}
+		fmt.Fprintf(w, "%-8s %s://%-21s %s\n", l.name, scheme, l.Addr(), l.forWho)
+	}
+	fmt.Fprintln(w, "ready")
+}
+
+func serveAll(ctx context.Context, all []*listener, log *slog.Logger) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var running sync.WaitGroup
+	for _, l := range all {
+		running.Go(func() {
+			var err error
+			if l.server.TLSConfig != nil {
+				err = l.server.ServeTLS(l.Listener, "", "")
+			} else {
+				err = l.server.Serve(l.Listener)
+			}
+			if !errors.Is(err, http.ErrServerClosed) {
+				cancel(fmt.Errorf("serving %s: %w", l.name, err))
+			}
+		})
+	}
+	<-ctx.Done()
+	log.Info("stopping; requests under way may finish", "seconds", shutdownTime.Seconds())
+	patience, end := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
+	defer end()
+	for _, l := range all {
+		if err := l.server.Shutdown(patience); err != nil {
+			_ = l.server.Close()
+		}
+	}
+	running.Wait()
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
+}
+
+// sweep deletes left-over uploads now and then.
+func (v *services) sweep(ctx context.Context, log *slog.Logger) {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if n, err := v.repo.Sweep(ctx); err != nil && ctx.Err() == nil {
+				log.Warn("deleting left-over uploads failed; it is tried again", "error", err)
+			} else if n > 0 {
+				log.Info("left-over uploads deleted", "count", n)
+			}
+		}
+	}
+}
+
+func (s settings) logger(w io.Writer) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(s.LogLevel)); err != nil {
+		fmt.Fprintf(os.Stderr, "sealift: --log-level %q is unknown; info is used\n", s.LogLevel)
+	}
+	options := &slog.HandlerOptions{Level: level}
+	if s.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
