@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jmoiron/sqlx"
 
 	"sealift/internal/db"
@@ -87,7 +88,8 @@ func ParsePart(query url.Values) (Part, error) {
 	length, errLength := strconv.ParseInt(query.Get("length"), 10, 64)
 	expires, errExpires := strconv.ParseInt(query.Get("expires"), 10, 64)
 	sum, errSum := hex.DecodeString(query.Get("md5"))
-	if errors.Join(errNumber, errLength, errExpires, errSum) != nil || !p.Namespace.Valid() || len(p.Upload) > 64 {
+	_, errUpload := uuid.Parse(p.Upload)
+	if errors.Join(errNumber, errLength, errExpires, errSum, errUpload) != nil || !p.Namespace.Valid() {
 		return Part{}, ErrPartURL
 	}
 	p.Number, p.Length, p.expires, p.MD5 = int(number), length, expires, sum
@@ -126,11 +128,11 @@ func (r *Repo) PutPart(ctx context.Context, p Part, size int64, md5Header string
 		before, err = r.store.savePart(ctx, tx, p.Namespace, p.Upload, row)
 		return err
 	})
-	if err != nil {
+	if errors.Is(err, db.ErrNoRows) {
 		r.discard(ctx, row.Blob)
-		if errors.Is(err, db.ErrNoRows) {
-			return "", ErrUploadMissing
-		}
+		return "", ErrUploadMissing
+	}
+	if err != nil { // the row may be there all the same: the blob stays
 		return "", fmt.Errorf("entering part %d of upload %s: %w", p.Number, p.Upload, err)
 	}
 	r.discard(ctx, before)

@@ -65,7 +65,7 @@ type push struct {
 	row     pushRow
 	root    int // version of the root it was verified under
 	changes changes
-	twin    string // digest of the TUF document that is published with it
+	twin    string // digest of the TUF document that is published with it, "" none
 }
 
 // accept judges a push and stages it.
@@ -85,7 +85,7 @@ func (r *Repo) accept(ctx context.Context, ns uptane.Namespace, doc []byte, chec
 	if err != nil {
 		return nil, err
 	}
-	p := &push{root: root, twin: targetsDigest(&d.Payload)}
+	p := &push{root: root}
 	var reasons []string
 	if p.changes, reasons, err = r.check(ctx, ns, d); err != nil {
 		return nil, err
@@ -101,6 +101,14 @@ func (r *Repo) accept(ctx context.Context, ns uptane.Namespace, doc []byte, chec
 	}
 	if p.row, err = r.stage(ctx, ns, base, d, by); err != nil {
 		return nil, err
+	}
+	sum := targetsDigest(&d.Payload)
+	twin, err := r.twin(ctx, ns, uptane.RoleTargets, sum, d.Signed)
+	if err != nil {
+		return nil, err
+	}
+	if twin != nil {
+		p.twin = sum
 	}
 	r.remark(ctx, ns, d)
 	return p, nil
@@ -244,22 +252,12 @@ func (r *Repo) makeVisible(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace
 	if err := r.store.voidOthers(ctx, tx, ns, p.row.ID); err != nil {
 		return err
 	}
-	if err := r.publishTwin(ctx, tx, ns, p, now); err != nil {
-		return err
+	if p.twin != "" {
+		if err := r.store.publishTwin(ctx, tx, ns, uptane.RoleTargets, p.twin, now); err != nil {
+			return err
+		}
 	}
 	return r.store.turn(ctx, tx, ns, p.row.ID)
-}
-
-func (r *Repo) publishTwin(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, p *push, now int64) error {
-	e, err := uptane.ParseEnvelope(uptane.Uptane, p.row.Document)
-	if err != nil {
-		return err
-	}
-	twin, err := r.twin(ctx, tx, ns, uptane.RoleTargets, p.twin, e.Signed)
-	if err != nil || twin == nil {
-		return err
-	}
-	return r.store.publishTwin(ctx, tx, ns, uptane.RoleTargets, p.twin, now)
 }
 
 func (r *Repo) applyChanges(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, c changes, version int, now int64) error {

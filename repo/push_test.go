@@ -55,7 +55,7 @@ func TestPushedTargetsAreTrustedByDevices(t *testing.T) {
 		}
 		_, err = s.Target(t.Context(), "other", "Brakes-2")
 		wantFault(t, err, repo.ErrTargetMissing)
-		for text, want := range map[string]int{"": 2, "BRAKE": 1, "o_x": 1, "o%x": 0, "zz": 0} {
+		for text, want := range map[string]int{"": 2, "BRAKE": 1, "o_x": 1, "o%x": 0, "zz": 0, "\x00": 0} {
 			if items, total, err := s.Targets(t.Context(), ns, text, 10, 0); err != nil || total != want || len(items) != want {
 				t.Errorf("Targets(%q): %d of %d, %v, want %d", text, len(items), total, err, want)
 			}

@@ -73,7 +73,7 @@ func (r *Repo) PutRoot(ctx context.Context, ns uptane.Namespace, doc []byte) err
 	// What is no root has no twin, and Config.PutRoots says why.
 	if d, err := uptane.OpenRoot(uptane.Uptane, doc, nil, time.Time{}); err == nil {
 		sum = rootDigest(&d.Payload)
-		if twin, err = r.twin(ctx, r.store.db, ns, uptane.RoleRoot, sum, d.Signed); err != nil {
+		if twin, err = r.twin(ctx, ns, uptane.RoleRoot, sum, d.Signed); err != nil {
 			return err
 		}
 	}

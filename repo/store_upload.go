@@ -212,9 +212,9 @@ func (s store) addTwin(ctx context.Context, ns uptane.Namespace, role uptane.Rol
 	return err
 }
 
-func (s store) twin(ctx context.Context, q sqlx.QueryerContext, ns uptane.Namespace, role uptane.Role, digest string) (twinRow, error) {
+func (s store) twin(ctx context.Context, ns uptane.Namespace, role uptane.Role, digest string) (twinRow, error) {
 	var row twinRow
-	err := sqlx.GetContext(ctx, q, &row,
+	err := s.db.GetContext(ctx, &row,
 		`SELECT digest, version, document, created_at, published_at FROM repo_twin
 		WHERE namespace = $1 AND role = $2 AND digest = $3`, ns, role, digest)
 	return row, err

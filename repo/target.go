@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
@@ -57,6 +58,9 @@ func (r *Repo) Item(ctx context.Context, ns uptane.Namespace, filename string) (
 // Targets returns a page of the visible targets whose filename or name contains
 // text, in any case, least recently changed first, and how many there are.
 func (r *Repo) Targets(ctx context.Context, ns uptane.Namespace, text string, limit, offset int) ([]Item, int, error) {
+	if strings.ContainsFunc(text, func(c rune) bool { return c < ' ' || c > '~' }) {
+		return nil, 0, nil // nothing has such a name
+	}
 	total, err := r.store.countTargets(ctx, ns, text)
 	if err != nil {
 		return nil, 0, fmt.Errorf("counting targets of %s: %w", ns, err)

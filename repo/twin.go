@@ -10,7 +10,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/jmoiron/sqlx"
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
 	"sealift/internal/db"
@@ -85,8 +84,8 @@ func digest(role uptane.Role, version int64, expires time.Time, content canonica
 
 // twin returns the staged TUF document of a payload, nil if there is none that
 // says the same.
-func (r *Repo) twin(ctx context.Context, q sqlx.QueryerContext, ns uptane.Namespace, role uptane.Role, digest string, signed []byte) ([]byte, error) {
-	row, err := r.store.twin(ctx, q, ns, role, digest)
+func (r *Repo) twin(ctx context.Context, ns uptane.Namespace, role uptane.Role, digest string, signed []byte) ([]byte, error) {
+	row, err := r.store.twin(ctx, ns, role, digest)
 	if errors.Is(err, db.ErrNoRows) {
 		return nil, nil
 	}

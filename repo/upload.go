@@ -12,6 +12,7 @@ import (
 	"github.com/jmoiron/sqlx"
 
 	"sealift/internal/db"
+	"sealift/internal/fault"
 	"sealift/uptane"
 )
 
@@ -112,10 +113,13 @@ func (r *Repo) Complete(ctx context.Context, ns uptane.Namespace, filename, id s
 		return fmt.Errorf("assembling %q of %s: %w", filename, ns, err)
 	}
 	blobs, err := r.enter(ctx, u, image)
-	if err != nil {
+	if errors.Is(err, db.ErrNoRows) {
 		r.discard(ctx, image.Blob)
-		if errors.Is(err, db.ErrNoRows) {
-			return nil // completed by another request meanwhile
+		return nil // completed by another request meanwhile
+	}
+	if err != nil {
+		if fault.Of(err) != nil { // else the row may be there all the same
+			r.discard(ctx, image.Blob)
 		}
 		return fmt.Errorf("entering %q of %s: %w", filename, ns, err)
 	}

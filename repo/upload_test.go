@@ -261,11 +261,11 @@ func TestRefusedParts(t *testing.T) {
 }
 
 func TestPartAddressesAreStrict(t *testing.T) {
-	good := url.Values{"namespace": {"acme"}, "uploadId": {"x"}, "part": {"1"}, "md5": {"00"}, "length": {"1"}, "expires": {"1"}, "token": {""}}
+	good := url.Values{"namespace": {"acme"}, "uploadId": {"0190b2a0-0000-7000-8000-000000000000"}, "part": {"1"}, "md5": {"00"}, "length": {"1"}, "expires": {"1"}, "token": {""}}
 	if _, err := repo.ParsePart(good); err != nil {
 		t.Fatal(err)
 	}
-	for name, value := range map[string]string{"namespace": "../x", "part": "1e3", "md5": "zz", "length": "", "expires": "x", "uploadId": strings.Repeat("x", 65)} {
+	for name, value := range map[string]string{"namespace": "../x", "part": "1e3", "md5": "zz", "length": "", "expires": "x", "uploadId": "x\x00"} {
 		bad := url.Values{}
 		for k, v := range good {
 			bad[k] = v
