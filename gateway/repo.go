@@ -1,0 +1,52 @@
+package gateway
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+
+	"github.com/gin-gonic/gin"
+
+	"sealift/internal/web"
+	"sealift/repo"
+)
+
+// repoRoutes are all that a device may do with the Image repository: read.
+func (s *server) repoRoutes() []web.Route {
+	return []web.Route{
+		{Method: http.MethodGet, Pattern: "/repo/:file", Permission: permitDevice, Handler: s.getImageMetadata},
+		{Method: http.MethodGet, Pattern: "/repo/targets/*filename", Permission: permitDevice, Raw: s.getImage},
+		{Method: http.MethodHead, Pattern: "/repo/targets/*filename", Permission: permitDevice, Raw: s.getImage},
+	}
+}
+
+func (s *server) getImageMetadata(c *gin.Context) {
+	doc, err := s.repo.Metadata(c.Request.Context(), web.MustCaller(c).Namespace, c.Param("file"))
+	if err != nil {
+		web.Fail(c, err)
+		return
+	}
+	c.Header("x-ats-role-checksum", doc.Checksum)
+	c.Header("x-ats-tuf-repo-id", doc.Repository)
+	c.Header("ETag", strconv.Quote(doc.Checksum))
+	c.Header("Cache-Control", "no-cache")
+	web.Raw(c, "application/json", doc.Bytes)
+}
+
+// getImage answers GET, whole or a range, and HEAD. Where metadata names another
+// server for the bytes, the device goes there by itself.
+func (s *server) getImage(w http.ResponseWriter, r *http.Request) {
+	who, _ := web.CallerFrom(r.Context())
+	image, err := s.repo.Image(r.Context(), who.Namespace, r.PathValue("filename"))
+	if err == nil && image.Key == "" {
+		err = repo.ErrTargetMissing
+	}
+	if err != nil {
+		web.Error(w, r, err)
+		return
+	}
+	err = web.ServeObject(w, r, image.Bucket, image.Key, web.Object{ETag: strconv.Quote(image.SHA256), CacheControl: "no-cache"})
+	if err != nil { // its blob must be there: an accident, not a 404
+		web.Error(w, r, fmt.Errorf("serving image %s: %w", image.Key, err))
+	}
+}
