@@ -2,6 +2,7 @@ package director
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,10 +13,12 @@ import (
 	"sealift/uptane"
 )
 
-// Limits of a registration. Targets of 64 KiB have room for some 200 ECUs.
+// Limits of a registration. Targets of 64 KiB have room for some 200 ECUs;
+// maxSerials also counts those the device once had.
 const (
-	maxECUs  = 500
-	maxCause = 300
+	maxECUs    = 500
+	maxSerials = 2000
+	maxCause   = 300
 )
 
 // RegisterECUs takes the complete list of a device's ECUs in place of the one
@@ -37,13 +40,27 @@ func (d *Director) RegisterECUs(ctx context.Context, ns uptane.Namespace, device
 		return err
 	})
 	if errors.Is(err, ErrKeyNotApproved) || errors.Is(err, ErrKeyInUse) {
-		detail := map[string]any{"reason": fault.Of(err).Code(), "cause": fault.Of(err).Cause()}
-		err = errors.Join(err, d.note(ctx, d.store.db, ns, device, byDevice, actKeyRefused, detail))
+		err = errors.Join(err, d.noteRefusal(ctx, ns, device, fault.Of(err)))
 	}
 	if err != nil {
 		return false, fmt.Errorf("registering ECUs of device %s: %w", device, err)
 	}
 	return created, nil
+}
+
+// noteRefusal writes a refused key into the history, once however often the
+// device comes back with it.
+func (d *Director) noteRefusal(ctx context.Context, ns uptane.Namespace, device uptane.DeviceID, why *fault.Fault) error {
+	detail := map[string]any{"reason": why.Code(), "cause": why.Cause()}
+	last, err := d.store.history(ctx, ns, device, 1, 0)
+	if err != nil {
+		return err
+	}
+	raw, err := json.Marshal(detail)
+	if err != nil || len(last) > 0 && last[0].Action == actKeyRefused && last[0].Detail == string(raw) {
+		return err
+	}
+	return d.note(ctx, d.store.db, ns, device, byDevice, actKeyRefused, detail)
 }
 
 func parseRegistration(raw []byte) (uptane.Registration, error) {
@@ -124,6 +141,9 @@ func (d *Director) replaceECUs(ctx context.Context, tx *sqlx.Tx, ns uptane.Names
 	for _, e := range reg.ECUs {
 		before, has := old[e.Serial]
 		delete(old, e.Serial)
+		if !has && len(known)+len(diff.added) >= maxSerials {
+			return diff, ErrRegistration.Withf("the device has had %d ECUs by now", maxSerials)
+		}
 		after, err := d.admit(ctx, tx, ns, device, e, before)
 		if err != nil {
 			return diff, err

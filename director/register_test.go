@@ -107,6 +107,11 @@ func TestECUKeys(t *testing.T) {
 		if list, err := f.History(t.Context(), ns, v.id, 1, 0); err != nil || list[0].Action != "ecu_key_refused" {
 			t.Errorf("history %+v, %v", list, err)
 		}
+		f.unchanged("coming back with the refused key", func() {
+			if err := v.register(); !errors.Is(err, director.ErrKeyNotApproved) {
+				t.Errorf("again: %v", err)
+			}
+		})
 		v.ecus[1].key = old
 		v.report(nil)
 

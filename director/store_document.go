@@ -41,7 +41,7 @@ type served struct {
 	Version     int64  `db:"version"`
 	RootVersion int64  `db:"root_version"`
 	WrittenFor  int64  `db:"written_for"` // the epoch of the document
-	Payload     []byte `db:"payload"`
+	Payload     []byte `db:"payload"`     // nil once there is a document
 	Document    []byte `db:"document"`
 	Void        bool   `db:"void"`
 	CreatedAt   int64  `db:"created_at"`
@@ -53,7 +53,8 @@ type served struct {
 // by primary key.
 const pollQuery = `SELECT d.epoch, d.primary_serial <> '' AS registered, d.document AS newest,
 		COALESCE(m.version, 0) AS version, COALESCE(m.root_version, 0) AS root_version,
-		COALESCE(m.epoch, 0) AS written_for, m.payload, m.document, COALESCE(m.void, FALSE) AS void,
+		COALESCE(m.epoch, 0) AS written_for, m.document,
+		CASE WHEN m.document IS NULL THEN m.payload END AS payload, COALESCE(m.void, FALSE) AS void,
 		COALESCE(m.created_at, 0) AS created_at, COALESCE(m.expires, 0) AS expires, COALESCE(m.capped, FALSE) AS capped
 	FROM director_device d LEFT JOIN director_document m
 		ON m.namespace = d.namespace AND m.device = d.device AND m.role = $3 AND m.version = d.document
