@@ -1,0 +1,14 @@
+package gateway
+
+import (
+	"log/slog"
+	"net/http"
+
+	"sealift/director"
+	"sealift/internal/web"
+)
+
+// DirectorHandler serves the Director's routes alone.
+func DirectorHandler(d *director.Director, identify web.Identify, log *slog.Logger) (http.Handler, error) {
+	return web.New(web.Config{Name: "gateway", Routes: (&server{director: d}).directorRoutes(), Identify: identify, Log: log})
+}
