@@ -1,0 +1,251 @@
+package api
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"sealift/director"
+	"sealift/keys"
+	"sealift/registry"
+)
+
+// diagnose says in words why a device does not update, or what it runs; the
+// most urgent first, never nothing.
+func (f facts) diagnose() []finding {
+	var list []finding
+	add := func(more ...finding) { list = append(list, more...) }
+	add(f.ofCertificates()...)
+	if len(f.ecus) == 0 {
+		add(f.ofArrival()...)
+		return byUrgency(list)
+	}
+	add(f.ofContact()...)
+	for _, e := range f.ecus {
+		add(f.ofECU(e)...)
+	}
+	return byUrgency(list)
+}
+
+// ofCertificates tells whether the gateway lets the device in.
+func (f facts) ofCertificates() []finding {
+	var newest *keys.Certificate
+	var revoked time.Time
+	for _, c := range f.certificates {
+		if !c.Revoked.IsZero() {
+			if c.Revoked.After(revoked) {
+				revoked = c.Revoked
+			}
+			continue
+		}
+		if newest == nil || c.NotAfter.After(newest.NotAfter) {
+			newest = &c
+		}
+	}
+	reset := fmt.Sprintf("sealift device reset %s, then let it provision itself again", f.device.OEMID)
+	switch {
+	case newest == nil && !revoked.IsZero() && len(f.ecus) == 0 && !f.device.ActivatedAt.IsZero():
+		return []finding{finding{Code: "device_reset", Level: levelWaiting,
+			Text: fmt.Sprintf("reset at %s; it may provision itself again with the shared certificate", clock(f.now, revoked))}.since(revoked)}
+	case newest == nil && !revoked.IsZero():
+		return []finding{finding{Code: "certificate_revoked", Level: levelError, Advice: reset,
+			Text: fmt.Sprintf("its certificate was revoked at %s; the gateway turns it away", clock(f.now, revoked))}.since(revoked)}
+	case newest == nil:
+		return []finding{{Code: "certificate_missing", Level: levelWaiting, Text: "no certificate has been issued to it yet"}}
+	case !newest.NotAfter.After(f.now):
+		return []finding{finding{Code: "certificate_expired", Level: levelError, Advice: reset,
+			Text: fmt.Sprintf("its certificate expired at %s; the gateway turns it away", clock(f.now, newest.NotAfter))}.since(newest.NotAfter)}
+	case newest.NotAfter.Before(f.now.Add(certificateNotice)):
+		return []finding{{Code: "certificate_expiring", Level: levelWarning, Advice: reset,
+			Text: fmt.Sprintf("its certificate expires in %s", span(newest.NotAfter.Sub(f.now)))}}
+	}
+	return nil
+}
+
+// ofArrival is about a device that has no ECUs registered.
+func (f facts) ofArrival() []finding {
+	d := f.device
+	switch {
+	case d.LastSeen.IsZero() && len(f.certificates) > 0:
+		return []finding{finding{Code: "never_seen", Level: levelWarning, Advice: "look at the device's network, clock and log",
+			Text: fmt.Sprintf("made known %s, never seen: it has not called the gateway with its certificate", ago(f.now, d.CreatedAt))}.since(d.CreatedAt)}
+	case d.LastSeen.IsZero():
+		return []finding{finding{Code: "never_seen", Level: levelWarning,
+			Text: fmt.Sprintf("made known %s, never seen", ago(f.now, d.CreatedAt))}.since(d.CreatedAt)}
+	case d.ActivatedAt.IsZero():
+		return []finding{finding{Code: "not_registered", Level: levelWarning, Advice: "look at the device's log for the answer to POST /director/ecus",
+			Text: fmt.Sprintf("last heard of %s, but it has not registered its ECUs", ago(f.now, d.LastSeen))}.since(d.LastSeen)}
+	}
+	return []finding{finding{Code: "not_registered", Level: levelWaiting,
+		Text: "it has to register its ECUs again"}.since(d.LastSeen)}
+}
+
+// ofContact tells whether the device still comes and says what it runs.
+func (f facts) ofContact() []finding {
+	d := f.device
+	heard := "never"
+	if !d.LastSeen.IsZero() {
+		heard = clock(f.now, d.LastSeen)
+	}
+	waits := slices.ContainsFunc(f.open, func(a director.Assignment) bool {
+		return a.Status == director.Assigned && d.LastSeen.Before(a.CreatedAt) && f.now.Sub(a.CreatedAt) > pollGrace
+	})
+	switch {
+	case waits:
+		return []finding{finding{Code: "not_polled", Level: levelWarning, Advice: "look whether the device is switched on and reaches the gateway",
+			Text: fmt.Sprintf("not polled since %s, so it does not know of its update", heard)}.since(d.LastSeen)}
+	case f.now.Sub(d.LastSeen) > silence && !f.rebooting():
+		return []finding{finding{Code: "not_polled", Level: levelWarning, Advice: "look whether the device is switched on and reaches the gateway",
+			Text: fmt.Sprintf("not polled since %s", heard)}.since(d.LastSeen)}
+	case f.director.ManifestAt.IsZero() && f.now.Sub(f.registeredAt()) > pollGrace:
+		return []finding{finding{Code: "no_manifest", Level: levelWarning, Advice: "look at the device's log for the answer to PUT /director/manifest",
+			Text: "it registered its ECUs but has not sent a manifest that was accepted"}.since(f.registeredAt())}
+	}
+	return nil
+}
+
+func (f facts) registeredAt() time.Time { return f.ecus[0].RegisteredAt }
+
+// rebooting reports whether an ECU is waiting for its reboot: the device is
+// silent then.
+func (f facts) rebooting() bool {
+	return slices.ContainsFunc(f.open, func(a director.Assignment) bool {
+		e, ok := f.progress(a)
+		return a.Status == director.NeedsCompletion || ok && e.Type == "EcuInstallationApplied"
+	})
+}
+
+// ofECU is about one ECU: what it has to do, else how the last update ended,
+// else what it runs and could run.
+func (f facts) ofECU(e director.ECU) []finding {
+	var list []finding
+	if e.Attacks != "" {
+		list = append(list, finding{Code: "attack_reported", Level: levelError, ECU: e.Serial, Text: "the ECU reports an attack: " + e.Attacks})
+	}
+	for _, a := range f.open {
+		if a.Serial == e.Serial {
+			g := f.ofAssignment(a)
+			g.ECU = e.Serial
+			return append(list, g)
+		}
+	}
+	g := f.ofRest(e)
+	g.ECU = e.Serial
+	return append(list, g)
+}
+
+// ofRest is about an ECU with nothing to do.
+func (f facts) ofRest(e director.ECU) finding {
+	for _, a := range f.assignments {
+		if a.Serial != e.Serial {
+			continue
+		}
+		if a.Status == director.Failed {
+			return finding{Code: "failed", Level: levelError, Advice: "sealift device events " + string(f.device.OEMID) + "; after mending it, create the update again",
+				Text: fmt.Sprintf("installing %s failed at %s: %s%s", a.Image.Filename, clock(f.now, a.EndedAt), a.Code, after(": ", a.Description))}.since(a.EndedAt)
+		}
+		if a.Status == director.Cancelled && a.HardwareID != e.HardwareID {
+			return finding{Code: "hardware_mismatch", Level: levelWarning,
+				Text: fmt.Sprintf("%s was for hardware id %q, but the ECU has %q now", a.Image.Filename, string(a.HardwareID), string(e.HardwareID))}.since(a.EndedAt)
+		}
+		break
+	}
+	newest, ok := f.images.newest[e.HardwareID]
+	switch {
+	case !ok && len(f.images.newest) > 0 && f.images.whole:
+		l := levelWarning
+		if !e.Primary { // many Secondaries are never updated
+			l = levelHint
+		}
+		return finding{Code: "hardware_mismatch", Level: l, Advice: "sign the image for this hardware id, or mend the device's configuration",
+			Text: fmt.Sprintf("no signed target for its hardware id %q; those there are, are for %s", string(e.HardwareID), quoted(f.images.hardwareIDs()))}
+	case ok && e.Installed != nil && e.Installed.Filename != newest:
+		return finding{Code: "not_assigned", Level: levelHint, Advice: fmt.Sprintf("sealift update create --device %s --target %s", f.device.OEMID, newest),
+			Text: fmt.Sprintf("%s; %s is signed for it and not assigned", runs(e), newest)}
+	case e.Installed == nil:
+		return finding{Code: "not_reported", Level: levelWarning, Text: runs(e)}
+	}
+	return finding{Code: "up_to_date", Level: levelOK, Text: runs(e)}.since(e.InstalledAt)
+}
+
+// ofAssignment is about something an ECU has yet to do.
+func (f facts) ofAssignment(a director.Assignment) finding {
+	name := a.Image.Filename
+	if a.Status == director.Assigned {
+		if f.device.LastSeen.After(a.CreatedAt.Add(pollGrace)) {
+			return finding{Code: "not_fetched", Level: levelWarning, Advice: "it may wait for a reboot, or refuse the server's metadata: look at its log",
+				Text: fmt.Sprintf("%s assigned %s; it has called since, but not asked for its targets", name, ago(f.now, a.CreatedAt))}.since(a.CreatedAt)
+		}
+		return finding{Code: "assigned", Level: levelWaiting,
+			Text: fmt.Sprintf("%s assigned %s; the next poll fetches it", name, ago(f.now, a.CreatedAt))}.since(a.CreatedAt)
+	}
+	e, ok := f.progress(a)
+	if a.Status == director.NeedsCompletion || ok && e.Type == "EcuInstallationApplied" {
+		at := e.ReceivedAt
+		if !ok {
+			at = a.OfferedAt
+		}
+		return finding{Code: "waiting_for_reboot", Level: levelWarning, Advice: "reboot the device",
+			Text: fmt.Sprintf("%s installed, waiting for reboot since %s", name, clock(f.now, at))}.since(at)
+	}
+	if ok {
+		return f.ofProgress(name, e)
+	}
+	if f.now.Sub(a.OfferedAt) > pollGrace {
+		return finding{Code: "no_progress", Level: levelWarning, Advice: "look at the device's log: it may refuse the metadata, lack room or fail to download",
+			Text: fmt.Sprintf("%s offered at %s, but no progress has been reported", name, clock(f.now, a.OfferedAt))}.since(a.OfferedAt)
+	}
+	return finding{Code: "offered", Level: levelWaiting, Text: fmt.Sprintf("%s offered %s", name, ago(f.now, a.OfferedAt))}.since(a.OfferedAt)
+}
+
+// progress is the newest event about an assignment since it was offered. An
+// ECU that has sent manifests after it was applied is not waiting for a reboot
+// any more.
+func (f facts) progress(a director.Assignment) (registry.Event, bool) {
+	for _, e := range f.events {
+		if e.Correlation != a.Correlation || e.ECU != "" && e.ECU != string(a.Serial) || e.ReceivedAt.Before(a.OfferedAt) {
+			continue
+		}
+		if _, known := steps[e.Type]; !known {
+			continue
+		}
+		if e.Type == "EcuInstallationApplied" && a.Status != director.NeedsCompletion && f.director.ManifestAt.After(e.ReceivedAt) {
+			continue
+		}
+		return e, true
+	}
+	return registry.Event{}, false
+}
+
+// steps are the events of an installation, in words.
+var steps = map[string]string{
+	"EcuDownloadStarted":       "downloading",
+	"EcuDownloadCompleted":     "downloaded, not installed yet",
+	"EcuInstallationStarted":   "installing",
+	"EcuInstallationApplied":   "installed, not running yet",
+	"EcuInstallationCompleted": "installed; the manifest that says so has not come",
+}
+
+// ofProgress words the step an installation is at.
+func (f facts) ofProgress(name string, e registry.Event) finding {
+	var payload struct {
+		Success *bool `json:"success"`
+	}
+	if json.Unmarshal([]byte(e.Payload), &payload) == nil && payload.Success != nil && !*payload.Success {
+		return finding{Code: "step_failed", Level: levelError, Advice: "sealift device events " + string(f.device.OEMID),
+			Text: fmt.Sprintf("%s: %s failed at %s", name, e.Type, clock(f.now, e.ReceivedAt))}.since(e.ReceivedAt)
+	}
+	l := levelWaiting
+	if f.now.Sub(e.ReceivedAt) > stall {
+		l = levelWarning
+	}
+	return finding{Code: "in_progress", Level: l, Text: fmt.Sprintf("%s: %s since %s", name, steps[e.Type], clock(f.now, e.ReceivedAt))}.since(e.ReceivedAt)
+}
+
+func after(separator, text string) string {
+	if text == "" {
+		return ""
+	}
+	return separator + text
+}
