@@ -1,0 +1,356 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"gocloud.dev/gcerrors"
+
+	"sealift/access"
+	"sealift/internal/fault"
+	"sealift/internal/web"
+	"sealift/treehub"
+	"sealift/treehub/ostree"
+)
+
+// Limits of the bodies of TreeHub routes; objects have treehub.MaxObject.
+const (
+	maxWanted   = 512 << 10 // treehub.MaxMissing names
+	maxRef      = 1 << 10
+	maxManifest = 8 << 20
+	// maxUnread is how much of an upload that is refused is read all the same:
+	// a client that is still sending may not see an answer given early.
+	maxUnread = 8 << 20
+)
+
+// Names of objects never change what they mean, so caches may keep them;
+// detached metadata can be replaced.
+const (
+	cacheForever = "private, max-age=31536000, immutable"
+	cacheChecked = "private, no-cache"
+)
+
+var errDelivery = errors.New("a stored object has no blob")
+
+// treehubRoutes are TreeHub's own paths under its two versions and under
+// /treehub, and the lists of Sealift.
+func (s *server) treehubRoutes() []web.Route {
+	var routes []web.Route
+	for _, prefix := range []string{"/api/v2", "/api/v3", "/treehub"} {
+		routes = append(routes,
+			web.Route{Method: "GET", Pattern: prefix + "/config", Permission: access.TreehubRead, Handler: s.getConfig},
+			web.Route{Method: "HEAD", Pattern: prefix + "/objects/:prefix/:rest", Permission: access.TreehubRead, Raw: s.getObject},
+			web.Route{Method: "GET", Pattern: prefix + "/objects/:prefix/:rest", Permission: access.TreehubRead, Raw: s.getObject},
+			web.Route{Method: "POST", Pattern: prefix + "/objects/:prefix/:rest", Permission: access.TreehubPush, Raw: s.postObject},
+			web.Route{Method: "POST", Pattern: prefix + "/objects/missing", Permission: access.TreehubRead, Handler: s.postMissing},
+			web.Route{Method: "GET", Pattern: prefix + "/refs/heads/*name", Permission: access.TreehubRead, Handler: s.getRef},
+			web.Route{Method: "POST", Pattern: prefix + "/refs/heads/*name", Permission: access.TreehubPush, Handler: s.postRef},
+			web.Route{Method: "GET", Pattern: prefix + "/manifests/:commit", Permission: access.TreehubRead, Handler: s.getManifest},
+			web.Route{Method: "PUT", Pattern: prefix + "/manifests/:commit", Permission: access.TreehubPush, Handler: s.putManifest},
+		)
+	}
+	return append(routes,
+		web.Route{Method: "GET", Pattern: "/api/v1/treehub/commits", Permission: access.TreehubRead, Handler: s.getCommits},
+		web.Route{Method: "GET", Pattern: "/api/v1/treehub/commits/:commit", Permission: access.TreehubRead, Handler: s.getCommit},
+		web.Route{Method: "GET", Pattern: "/api/v1/treehub/refs", Permission: access.TreehubRead, Handler: s.getRefs},
+	)
+}
+
+func (s *server) getConfig(c *gin.Context) {
+	web.Raw(c, "text/plain; charset=utf-8", treehub.RepoConfig())
+}
+
+func objectName(r *http.Request) (ostree.ObjectName, error) {
+	return ostree.ParseObjectPath(r.PathValue("prefix") + "/" + r.PathValue("rest"))
+}
+
+// getObject answers GET and HEAD. HEAD is asked for every object of a push, so
+// it touches the database alone.
+func (s *server) getObject(w http.ResponseWriter, r *http.Request) {
+	if err := s.sendObject(w, r); err != nil {
+		web.Error(w, r, err)
+	}
+}
+
+func (s *server) sendObject(w http.ResponseWriter, r *http.Request) error {
+	who, _ := web.CallerFrom(r.Context())
+	name, err := objectName(r)
+	if err != nil {
+		return treehub.ErrObjectMissing
+	}
+	for again := true; ; again = false {
+		at, err := s.treehub.Locate(r.Context(), who.Namespace, name)
+		if err != nil {
+			return err
+		}
+		o := web.Object{ETag: strconv.Quote(at.ETag), CacheControl: cacheForever}
+		if at.Mutable {
+			o.CacheControl = cacheChecked
+		}
+		if r.Method == http.MethodHead {
+			head := w.Header()
+			head.Set("Content-Type", "application/octet-stream")
+			head.Set("Content-Length", strconv.FormatInt(at.Size, 10))
+			head.Set("Accept-Ranges", "bytes")
+			head.Set("ETag", o.ETag)
+			head.Set("Cache-Control", o.CacheControl)
+			w.WriteHeader(http.StatusOK)
+			return nil
+		}
+		err = web.ServeObject(w, r, s.treehub.Bucket(), at.Key, o)
+		if gcerrors.Code(err) != gcerrors.NotFound || !at.Mutable || !again {
+			return lost(name, err)
+		}
+	}
+}
+
+// lost keeps a missing blob from being told as a missing object.
+func lost(name ostree.ObjectName, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("serving %s: %w: %w", name, errDelivery, err)
+}
+
+// postObject answers 204 to a new object and 409 to one that is stored, which
+// is all that garage-push takes for success; 200 to a form.
+func (s *server) postObject(w http.ResponseWriter, r *http.Request) {
+	who, _ := web.CallerFrom(r.Context())
+	status, err := s.receiveObject(r, who)
+	if err != nil {
+		if r.Header.Get("Expect") == "" {
+			_, _ = io.CopyN(io.Discard, r.Body, maxUnread) // see maxUnread
+		}
+		web.Error(w, r, err)
+		return
+	}
+	w.WriteHeader(status)
+}
+
+func (s *server) receiveObject(r *http.Request, who web.Caller) (status int, err error) {
+	name, err := objectName(r)
+	if err != nil {
+		return 0, treehub.ErrInvalidObject.With(err.Error())
+	}
+	up := treehub.Upload{Name: name, Size: r.ContentLength, By: who.String()}
+	kind, params, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if kind != "multipart/form-data" {
+		return http.StatusNoContent, s.treehub.Put(r.Context(), who.Namespace, up, r.Body)
+	}
+	part, err := formFile(multipart.NewReader(r.Body, params["boundary"]))
+	if err != nil {
+		return 0, web.ErrInvalid.Withf("form: %v", err)
+	}
+	up.Size = -1
+	return http.StatusOK, s.treehub.Put(r.Context(), who.Namespace, up, part)
+}
+
+// formFile finds the field "file", which comes first in the forms of clients.
+func formFile(form *multipart.Reader) (*multipart.Part, error) {
+	part, err := form.NextPart()
+	if err != nil {
+		return nil, err
+	}
+	if part.FormName() != "file" {
+		return nil, errors.New("its first field must be called file")
+	}
+	return part, nil
+}
+
+// postMissing tells which of many objects a client would have to send.
+func (s *server) postMissing(c *gin.Context) {
+	var ask struct {
+		Wanted []string `json:"wanted"`
+	}
+	if err := web.DecodeJSON(c, maxWanted, &ask); err != nil {
+		web.Fail(c, err)
+		return
+	}
+	if len(ask.Wanted) > treehub.MaxMissing {
+		web.Fail(c, web.ErrInvalid.Withf("at most %d names can be asked for at once", treehub.MaxMissing))
+		return
+	}
+	names := make([]ostree.ObjectName, len(ask.Wanted))
+	for i, text := range ask.Wanted {
+		var err error
+		if names[i], err = ostree.ParseObjectName(text); err != nil {
+			web.Fail(c, web.ErrInvalid.Withf("name %d: %v", i, err))
+			return
+		}
+	}
+	missing, err := s.treehub.Missing(c.Request.Context(), web.MustCaller(c).Namespace, names)
+	if err != nil {
+		web.Fail(c, err)
+		return
+	}
+	texts := make([]string, len(missing))
+	for i, name := range missing {
+		texts[i] = name.String()
+	}
+	c.JSON(http.StatusOK, struct {
+		Missing []string `json:"missing"`
+	}{texts})
+}
+
+func (s *server) getRef(c *gin.Context) {
+	commit, err := s.treehub.Ref(c.Request.Context(), web.MustCaller(c).Namespace, c.Param("name"))
+	if err != nil {
+		web.Fail(c, err)
+		return
+	}
+	web.Raw(c, "text/plain; charset=utf-8", []byte(commit.String()))
+}
+
+// postRef takes any content type: garage-push sends two, depending on whether
+// it uploaded something before.
+func (s *server) postRef(c *gin.Context) {
+	body, err := web.Body(c, maxRef)
+	if err != nil {
+		web.Fail(c, err)
+		return
+	}
+	commit, err := ostree.ParseChecksum(string(body))
+	if err != nil {
+		web.Fail(c, web.ErrInvalid.With("body: "+err.Error()))
+		return
+	}
+	who := web.MustCaller(c)
+	err = s.treehub.SetRef(c.Request.Context(), who.Namespace, treehub.RefUpdate{
+		Name: c.Param("name"), Commit: commit, By: who.String(),
+		Force: strings.EqualFold(c.GetHeader("x-ats-ostree-force"), "true"),
+	})
+	if err != nil {
+		web.Fail(c, err)
+		return
+	}
+	web.Raw(c, "text/plain; charset=utf-8", []byte(commit.String()))
+}
+
+var errNoCommit = fault.New(fault.NotFound, "missing_entity", "no such commit")
+
+// commitParam reads the path parameter commit, ErrInvalid if it is none.
+func commitParam(c *gin.Context) (ostree.Checksum, error) {
+	commit, err := ostree.ParseChecksum(c.Param("commit"))
+	if err != nil {
+		return commit, web.ErrInvalid.With("commit: " + err.Error())
+	}
+	return commit, nil
+}
+
+func (s *server) putManifest(c *gin.Context) {
+	commit, err := commitParam(c)
+	var doc []byte
+	if err == nil {
+		doc, err = web.Body(c, maxManifest)
+	}
+	if err == nil {
+		err = s.treehub.PutManifest(c.Request.Context(), web.MustCaller(c).Namespace, commit, doc)
+	}
+	if err != nil {
+		web.Fail(c, err)
+		return
+	}
+	c.Status(http.StatusOK)
+}
+
+func (s *server) getManifest(c *gin.Context) {
+	commit, err := commitParam(c)
+	var doc []byte
+	if err == nil {
+		doc, err = s.treehub.Manifest(c.Request.Context(), web.MustCaller(c).Namespace, commit)
+	}
+	if err != nil {
+		web.Fail(c, err)
+		return
+	}
+	web.Raw(c, "application/json", doc)
+}
+
+type commitView struct {
+	Checksum    ostree.Checksum  `json:"checksum"`
+	Parent      *ostree.Checksum `json:"parent"`
+	Subject     string           `json:"subject"`
+	CommittedAt time.Time        `json:"committedAt"`
+	PushedAt    time.Time        `json:"pushedAt"`
+	PushedBy    string           `json:"pushedBy"`
+	Complete    bool             `json:"complete"`
+	Objects     int64            `json:"objects"`
+	Size        int64            `json:"size"`
+	Refs        []string         `json:"refs"`
+}
+
+func viewCommit(c treehub.Commit) commitView {
+	v := commitView{Checksum: c.Checksum, Subject: c.Subject, CommittedAt: c.CommittedAt, PushedAt: c.PushedAt,
+		PushedBy: c.PushedBy, Complete: c.Complete, Objects: c.Objects, Size: c.Size, Refs: append([]string{}, c.Refs...)}
+	if !c.Parent.IsZero() {
+		v.Parent = &c.Parent
+	}
+	return v
+}
+
+func (s *server) getCommits(c *gin.Context) {
+	page, err := web.PageOf(c)
+	if err != nil {
+		web.Fail(c, err)
+		return
+	}
+	list, total, err := s.treehub.Commits(c.Request.Context(), web.MustCaller(c).Namespace, page.Offset, page.Limit)
+	if err != nil {
+		web.Fail(c, err)
+		return
+	}
+	views := make([]commitView, len(list))
+	for i, commit := range list {
+		views[i] = viewCommit(commit)
+	}
+	web.List(c, page, views, total)
+}
+
+func (s *server) getCommit(c *gin.Context) {
+	checksum, err := commitParam(c)
+	var commit treehub.Commit
+	if err == nil {
+		commit, err = s.treehub.Commit(c.Request.Context(), web.MustCaller(c).Namespace, checksum)
+	}
+	if errors.Is(err, treehub.ErrObjectMissing) {
+		err = errNoCommit
+	}
+	if err != nil {
+		web.Fail(c, err)
+		return
+	}
+	c.PureJSON(http.StatusOK, viewCommit(commit))
+}
+
+type refView struct {
+	Name      string          `json:"name"`
+	Commit    ostree.Checksum `json:"commit"`
+	UpdatedAt time.Time       `json:"updatedAt"`
+	UpdatedBy string          `json:"updatedBy"`
+}
+
+func (s *server) getRefs(c *gin.Context) {
+	page, err := web.PageOf(c)
+	if err != nil {
+		web.Fail(c, err)
+		return
+	}
+	list, total, err := s.treehub.Refs(c.Request.Context(), web.MustCaller(c).Namespace, page.Offset, page.Limit)
+	if err != nil {
+		web.Fail(c, err)
+		return
+	}
+	views := make([]refView, len(list))
+	for i, ref := range list {
+		views[i] = refView{Name: ref.Name, Commit: ref.Commit, UpdatedAt: ref.UpdatedAt, UpdatedBy: ref.UpdatedBy}
+	}
+	web.List(c, page, views, total)
+}

@@ -1,0 +1,14 @@
+package api
+
+import (
+	"log/slog"
+	"net/http"
+
+	"sealift/internal/web"
+	"sealift/treehub"
+)
+
+// TreeHubHandler serves the TreeHub routes alone.
+func TreeHubHandler(h *treehub.TreeHub, identify web.Identify, log *slog.Logger) (http.Handler, error) {
+	return web.New(web.Config{Name: "api", Routes: (&server{treehub: h}).treehubRoutes(), Identify: identify, Log: log})
+}
