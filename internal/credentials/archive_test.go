@@ -253,3 +253,19 @@ func read(t *testing.T, path string) []byte {
 	}
 	return data
 }
+
+// A device edits its archive in place and trusts the sizes in local headers.
+func TestArchivesStateTheirSizesUpFront(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "device.zip")
+	if err := credentials.WriteFile(path, []credentials.File{{Name: "autoprov.url", Content: []byte("https://ota.example.com")}}); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const flags, size = 6, 18 // offsets in a local file header
+	if raw[flags]&8 != 0 || raw[size] != byte(len("https://ota.example.com")) {
+		t.Errorf("flags %#x, size %d: the size follows the data", raw[flags], raw[size])
+	}
+}

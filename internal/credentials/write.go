@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"os"
 	"path/filepath"
@@ -139,13 +140,20 @@ func WriteFile(path string, files []File) (err error) {
 	return os.Rename(tmp.Name(), path)
 }
 
+// writeZIP stores the members uncompressed with their sizes in front: aktualizr
+// takes the shared certificate out of its archive by copying the other members
+// with the sizes their local headers state, and would empty those whose size
+// only follows in a data descriptor - the gateway's address among them.
 func writeZIP(w io.Writer, files []File) error {
 	z := zip.NewWriter(w)
 	for _, f := range files {
 		// No time stamp: it would make equal archives differ.
-		header := &zip.FileHeader{Name: f.Name, Method: zip.Deflate}
+		size := uint64(len(f.Content))
+		header := &zip.FileHeader{
+			Name: f.Name, Method: zip.Store, CRC32: crc32.ChecksumIEEE(f.Content), CompressedSize64: size, UncompressedSize64: size,
+		}
 		header.SetMode(0o600)
-		m, err := z.CreateHeader(header)
+		m, err := z.CreateRaw(header)
 		if err != nil {
 			return err
 		}

@@ -39,7 +39,7 @@ func provisionShared(t *testing.T) string {
 	s := startServer(t)
 	b := newBoard(t, s, boardOptions{hwid: "board", mode: "SharedCred"})
 	mark := s.log.mark()
-	out := b.once(t)
+	b.once(t)
 	expect(t, s, mark, "POST /devices 200", "POST /director/ecus 20", "PUT /director/manifest 200", "GET /director/1.root.json 200",
 		"GET /director/2.root.json 404", "GET /director/targets.json 200", "PUT /core/installed 20", "PUT /system_info/network 20", "POST /system_info/config 20")
 	if names := zipNames(t, filepath.Join(b.dir, "device.zip")); slices.Contains(names, "autoprov_credentials.p12") {
@@ -47,7 +47,7 @@ func provisionShared(t *testing.T) string {
 	}
 	_, name := s.device(t, "")
 	mark = s.log.mark()
-	b.once(t)
+	out := b.once(t)
 	var idle []string
 	for _, r := range s.log.requests(mark) {
 		idle = append(idle, r.String())
