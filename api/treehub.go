@@ -25,7 +25,7 @@ import (
 const (
 	maxWanted   = 512 << 10 // treehub.MaxMissing names
 	maxRef      = 1 << 10
-	maxManifest = 8 << 20
+	maxManifest = 4 << 20
 	// maxUnread is how much of an upload that is refused is read all the same:
 	// a client that is still sending may not see an answer given early.
 	maxUnread = 8 << 20

@@ -12,7 +12,7 @@ import (
 
 // Limits of a manifest; those of real products have some hundred kilobytes.
 const (
-	maxManifest      = 8 << 20
+	maxManifest      = 4 << 20
 	maxManifestDepth = 10
 )
 
