@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -51,7 +52,7 @@ func (k *ceremony) makeArchives(ctx context.Context) error {
 	if err := device.Write(filepath.Join(k.o.Out, "device.zip")); err != nil {
 		return err
 	}
-	if err := k.writeBuildArchive(ctx, p12, ca); err != nil {
+	if err := errors.Join(k.writeBuildArchive(ctx, p12, ca), k.connectHomes(ctx, ca)); err != nil {
 		return err
 	}
 	text, token, err := k.v.access.CreateToken(ctx, defaultNamespace, "operator (init)", []access.Scope{access.Admin}, 0)
@@ -89,37 +90,70 @@ func (k *ceremony) writePins(ctx context.Context) ([]byte, error) {
 	return image, nil
 }
 
+// writeBuildArchive writes build.zip, with the targets key sealed for builds.
 func (k *ceremony) writeBuildArchive(ctx context.Context, p12, ca []byte) error {
-	text, token, err := k.v.access.CreateToken(ctx, defaultNamespace, "build (init)", []access.Scope{access.PushTreehub, access.SignRepo}, buildTokenLife)
+	b, err := k.toolArchive(ctx, "build (init)", buildTokenLife, ca, access.PushTreehub, access.SignRepo)
 	if err != nil {
 		return err
-	}
-	ostree, err := json.Marshal(map[string]string{"server": k.s.APIURL + "/api/v3/"})
-	if err != nil {
-		return fmt.Errorf("writing treehub.json: %w", err)
-	}
-	pub, _, err := k.image.Keys().Export("targets")
-	if err != nil {
-		return err
-	}
-	b := credentials.BuildArchive{
-		TreeHub: credentials.TreeHub{
-			OAuth2: &credentials.OAuth2{Server: k.s.APIURL + "/oauth2/token", ClientID: token.ID, ClientSecret: text, Scope: "none"},
-			OSTree: ostree,
-		},
-		TufRepoURL: k.s.APIURL, GatewayURL: k.s.APIURL, RootJSON: k.out.imageRoot, TargetsPub: pub, ServerCA: ca,
 	}
 	if b.InsecurePlaintext = k.o.Plaintext; k.o.Plaintext {
-		if b.TargetsSec, err = k.image.Keys().ExportPlain("targets"); err != nil {
-			return err
-		}
-	} else if b.TargetsSec, err = k.image.Keys().ExportSealed("targets", k.build); err != nil {
+		b.TargetsSec, err = k.image.Keys().ExportPlain("targets")
+	} else {
+		b.TargetsSec, err = k.image.Keys().ExportSealed("targets", k.build)
+	}
+	if err != nil {
 		return err
 	}
 	if !k.o.NoProvisioning {
 		b.AutoprovURL, b.AutoprovP12 = k.s.GatewayURL, p12
 	}
 	return b.Write(filepath.Join(k.o.Out, "build.zip"))
+}
+
+// connectHomes gives both offline homes the way to the server, with a token
+// that may push what they sign and nothing else.
+func (k *ceremony) connectHomes(ctx context.Context, ca []byte) error {
+	b, err := k.toolArchive(ctx, "offline homes (init)", 0, ca, access.SignRepo)
+	if err != nil {
+		return err
+	}
+	if _, b.TargetsSec, err = k.image.Keys().Export("targets"); err != nil { // sealed as it lies there
+		return err
+	}
+	path := filepath.Join(k.o.Offline, "credentials.zip")
+	if err := b.Write(path); err != nil {
+		return err
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("reading back %s: %w", path, err)
+	}
+	return errors.Join(k.image.Connect(raw), k.director.Connect(raw), os.Remove(path))
+}
+
+// toolArchive is an archive for the tools with a token of its own, all but the
+// private targets key.
+func (k *ceremony) toolArchive(ctx context.Context, name string, life time.Duration, ca []byte, scopes ...access.Scope) (credentials.BuildArchive, error) {
+	var b credentials.BuildArchive
+	text, token, err := k.v.access.CreateToken(ctx, defaultNamespace, name, scopes, life)
+	if err != nil {
+		return b, err
+	}
+	ostree, err := json.Marshal(map[string]string{"server": k.s.APIURL + "/api/v3/"})
+	if err != nil {
+		return b, fmt.Errorf("writing treehub.json: %w", err)
+	}
+	pub, _, err := k.image.Keys().Export("targets")
+	if err != nil {
+		return b, err
+	}
+	return credentials.BuildArchive{
+		TreeHub: credentials.TreeHub{
+			OAuth2: &credentials.OAuth2{Server: k.s.APIURL + "/oauth2/token", ClientID: token.ID, ClientSecret: text, Scope: "none"},
+			OSTree: ostree,
+		},
+		TufRepoURL: k.s.APIURL, GatewayURL: k.s.APIURL, RootJSON: k.out.imageRoot, TargetsPub: pub, ServerCA: ca,
+	}, nil
 }
 
 // report says what was made and what to do with it.
