@@ -319,7 +319,7 @@ func TestRepoManifest(t *testing.T) {
 	}
 }
 
-// TestInterrupted: the next push completes what one that was cut off began.
+// TestInterrupted: a push that is cut off says so.
 func TestInterrupted(t *testing.T) {
 	s := newSite(t, false)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -329,4 +329,41 @@ func TestInterrupted(t *testing.T) {
 		t.Errorf("exit %d", code)
 	}
 	contains(t, out.String(), "interrupted")
+}
+
+// TestPushMendsAnIncompleteCommit: another client sent the commit and its root
+// folder, and nothing below. A push, which trusts a commit or folder that is
+// there, ends with the whole tree.
+func TestPushMendsAnIncompleteCommit(t *testing.T) {
+	s := newSite(t, false)
+	dir, err := ostree.OpenDir(s.repo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := ostree.ObjectName{Checksum: s.commit, Type: ostree.TypeCommit}
+	for next.Type != "" {
+		r, size, err := dir.Object(t.Context(), next)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := io.ReadAll(r)
+		r.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := ostree.VerifyReader(next, size, bytes.NewReader(data))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.hub.Put(t.Context(), "default", treehub.Upload{Name: next, Size: size}, bytes.NewReader(data)); err != nil {
+			t.Fatal(err)
+		}
+		if next = (ostree.ObjectName{}); res.Commit != nil {
+			next = ostree.ObjectName{Checksum: res.Commit.Root, Type: ostree.TypeDirTree}
+		}
+	}
+	contains(t, s.push(0), "complete after 62 HEAD requests and 62 PUT requests.")
+	if err := s.hub.RequireComplete(t.Context(), "default", s.commit); err != nil {
+		t.Error(err)
+	}
 }
