@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"os"
 	"sync"
 	"time"
@@ -108,9 +109,7 @@ func (v *services) listen(ctx context.Context, s settings, log *slog.Logger) ([]
 	all[0].server.TLSConfig, all[1].server.TLSConfig = deviceTLS, peopleTLS
 	addresses := []string{s.ListenGateway, s.ListenAPI}
 	if s.ListenMetrics != "" {
-		mux := http.NewServeMux()
-		mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
-		all = append(all, &listener{name: "metrics", forWho: "Prometheus, at /metrics", server: web.Server(mux, log)})
+		all = append(all, &listener{name: "metrics", forWho: "Prometheus, at /metrics", server: web.Server(monitoring(s, metrics), log)})
 		addresses = append(addresses, s.ListenMetrics)
 	}
 	for i, l := range all {
@@ -122,6 +121,17 @@ func (v *services) listen(ctx context.Context, s settings, log *slog.Logger) ([]
 		}
 	}
 	return all, nil
+}
+
+// monitoring is what the metrics address serves; on loopback profiles too.
+func monitoring(s settings, metrics *prometheus.Registry) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
+	if host, _, err := net.SplitHostPort(s.ListenMetrics); err == nil && isLoopback(host) {
+		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	}
+	return mux
 }
 
 // apiTLS is how the api proves itself: with the certificate it is given, or as
