@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -111,6 +112,11 @@ func (e *treehubEdge) commit(parent ostree.Checksum, files int, text string) ost
 		if err := os.WriteFile(name, fmt.Append(nil, "file ", i), 0o644); err != nil {
 			e.t.Fatal(err)
 		}
+	}
+	big := make([]byte, 2<<20) // the server is asked before such a body is sent
+	_, _ = rand.NewChaCha8([32]byte{1}).Read(big)
+	if err := os.WriteFile(filepath.Join(root, "big"), big, 0o644); err != nil {
+		e.t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(root, "version"), []byte(text), 0o644); err != nil {
 		e.t.Fatal(err)
@@ -246,7 +252,7 @@ func TestConcurrentPushesThroughTheAPI(t *testing.T) {
 // BenchmarkPush pushes 2,500 objects to an empty TreeHub.
 func BenchmarkPush(b *testing.B) {
 	e := newTreeHubEdge(b, dbtest.SQLite(b))
-	commit := e.commit(ostree.Checksum{}, 2430, "bench")
+	commit := e.commit(ostree.Checksum{}, 2429, "bench")
 	for i := range b.N {
 		h := e.client(fmt.Sprint("ns", i))
 		stats, err := ostree.Copy(b.Context(), e.dir, h, commit, ostree.CopyOptions{Jobs: 120})

@@ -358,3 +358,16 @@ func TestConcurrentPushes(t *testing.T) {
 		}
 	})
 }
+
+// TestAccidentKeepsTheBlob: when nobody can say whether an upload was entered,
+// its blob stays; a row without its blob would be damage.
+func TestAccidentKeepsTheBlob(t *testing.T) {
+	d := dbtest.SQLite(t)
+	f := newFixture(t, d)
+	n := f.closure(f.commit)[0]
+	r := readFunc(func([]byte) (int, error) { d.Close(); return 0, io.EOF })
+	err := f.Put(t.Context(), ns, treehub.Upload{Name: n, Size: -1}, io.MultiReader(bytes.NewReader(f.read(n)), r))
+	if err == nil || fault.Of(err) != nil || len(f.blobs()) != 1 {
+		t.Errorf("%v, blobs %v", err, f.blobs())
+	}
+}

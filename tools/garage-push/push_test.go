@@ -82,6 +82,7 @@ func newSite(t testing.TB, secure bool) *site {
 		handler.ServeHTTP(w, r)
 	})
 	if s.server = httptest.NewUnstartedServer(watched); secure {
+		s.server.EnableHTTP2 = true
 		s.server.StartTLS()
 	} else {
 		s.server.Start()
