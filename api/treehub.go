@@ -28,7 +28,7 @@ const (
 	stalled = time.Minute
 	// maxUnread is how much of an upload that is refused is read all the same:
 	// a client that is still sending may not see an answer given early.
-	maxUnread = 8 << 20
+	maxUnread = 64 << 20
 )
 
 // Names of objects never change what they mean, so caches may keep them;
@@ -125,10 +125,12 @@ func lost(name ostree.ObjectName, err error) error {
 func (s *server) postObject(w http.ResponseWriter, r *http.Request) {
 	who, _ := web.CallerFrom(r.Context())
 	conn := http.NewResponseController(w)
-	r.Body = &patient{ReadCloser: r.Body, conn: conn}
+	body := &patient{ReadCloser: r.Body, conn: conn}
+	r.Body = body
 	status, err := s.receiveObject(r, who)
-	if err != nil && r.Header.Get("Expect") == "" {
-		_, _ = io.CopyN(io.Discard, r.Body, maxUnread) // see maxUnread
+	// Who asked first ("Expect: 100-continue") sends nothing until it is read.
+	if err != nil && (body.begun || r.Header.Get("Expect") == "") {
+		_, _ = io.CopyN(io.Discard, body, maxUnread) // see maxUnread
 	}
 	_ = conn.SetReadDeadline(time.Time{}) // the connection may be used again
 	if err != nil {
@@ -141,10 +143,12 @@ func (s *server) postObject(w http.ResponseWriter, r *http.Request) {
 // patient reads an upload as long as it goes on.
 type patient struct {
 	io.ReadCloser
-	conn *http.ResponseController
+	conn  *http.ResponseController
+	begun bool
 }
 
 func (p *patient) Read(b []byte) (int, error) {
+	p.begun = true
 	_ = p.conn.SetReadDeadline(time.Now().Add(stalled)) // unsupported only in tests
 	return p.ReadCloser.Read(b)
 }
