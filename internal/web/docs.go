@@ -22,8 +22,9 @@ var docsPage string
 var docsStyle string
 
 // Docs returns the routes that show an OpenAPI 3.1 document in YAML: /docs as
-// a page that needs no script and nothing from other servers,
-// /docs/openapi.yaml as it is and /docs/openapi.json the same in JSON.
+// a page that needs no script and nothing from other servers, and the document
+// itself as /docs/openapi.yaml and /docs/openapi.json. Anchors and merge keys,
+// which keep the source short but not every reader of YAML knows, are gone.
 func Docs(doc []byte) ([]Route, error) {
 	d, err := parseDocument(doc)
 	if err != nil {
@@ -33,13 +34,17 @@ func Docs(doc []byte) ([]Route, error) {
 	if err != nil {
 		return nil, fmt.Errorf("rendering OpenAPI document: %w", err)
 	}
-	var tree any
-	if err := yaml.Unmarshal(doc, &tree); err != nil {
-		return nil, fmt.Errorf("reading OpenAPI document: %w", err)
+	tree, err := documentTree(doc)
+	if err != nil {
+		return nil, err
 	}
-	asJSON, err := json.Marshal(jsonTree(tree))
+	asJSON, err := json.Marshal(tree)
 	if err != nil {
 		return nil, fmt.Errorf("writing OpenAPI document as JSON: %w", err)
+	}
+	asYAML, err := yaml.Marshal(tree)
+	if err != nil {
+		return nil, fmt.Errorf("writing OpenAPI document as YAML: %w", err)
 	}
 	hash := sha256.Sum256([]byte(docsStyle))
 	policy := "default-src 'none'; frame-ancestors 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) + "'"
@@ -49,7 +54,7 @@ func Docs(doc []byte) ([]Route, error) {
 			Raw(c, "text/html; charset=utf-8", page)
 		}},
 		{Method: http.MethodGet, Pattern: "/docs/openapi.yaml", Permission: Public, Handler: func(c *gin.Context) {
-			Raw(c, "application/yaml", doc)
+			Raw(c, "application/yaml", asYAML)
 		}},
 		{Method: http.MethodGet, Pattern: "/docs/openapi.json", Permission: Public, Handler: func(c *gin.Context) {
 			Raw(c, "application/json", asJSON)
@@ -58,13 +63,18 @@ func Docs(doc []byte) ([]Route, error) {
 }
 
 type docsGroup struct {
-	Tag     string
-	Entries []entry
+	Tag, Description string
+	Entries          []entry
 }
 
+// renderDocs has the groups in the order in which the document declares tags.
 func renderDocs(d document) ([]byte, error) {
 	var groups []*docsGroup
 	byTag := map[string]*docsGroup{}
+	for _, t := range d.Tags {
+		byTag[t.Name] = &docsGroup{Tag: t.Name, Description: t.Description}
+		groups = append(groups, byTag[t.Name])
+	}
 	for _, e := range d.entries() {
 		tag := strings.Join(e.Tags, ", ")
 		if byTag[tag] == nil {

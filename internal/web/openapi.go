@@ -3,6 +3,7 @@ package web
 import (
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 
@@ -17,8 +18,16 @@ type document struct {
 		Version     string `yaml:"version"`
 		Description string `yaml:"description"`
 	} `yaml:"info"`
-	Security []map[string][]string `yaml:"security"`
-	Paths    map[string]pathItem   `yaml:"paths"`
+	Tags []struct {
+		Name        string `yaml:"name"`
+		Description string `yaml:"description"`
+	} `yaml:"tags"`
+	Security   []map[string][]string `yaml:"security"`
+	Paths      map[string]pathItem   `yaml:"paths"`
+	Components struct {
+		Parameters map[string]parameter     `yaml:"parameters"`
+		Responses  map[string]responseEntry `yaml:"responses"`
+	} `yaml:"components"`
 }
 
 type pathItem struct {
@@ -34,7 +43,13 @@ type operation struct {
 	Permission  string                   `yaml:"x-required-permission"`
 	Security    *[]map[string][]string   `yaml:"security"`
 	Parameters  []parameter              `yaml:"parameters"`
+	Body        *requestBody             `yaml:"requestBody"`
 	Responses   map[string]responseEntry `yaml:"responses"`
+}
+
+type requestBody struct {
+	Description string         `yaml:"description"`
+	Content     map[string]any `yaml:"content"`
 }
 
 type parameter struct {
@@ -47,6 +62,7 @@ type parameter struct {
 
 type responseEntry struct {
 	Description string `yaml:"description"`
+	Ref         string `yaml:"$ref"`
 }
 
 func parseDocument(doc []byte) (document, error) {
@@ -57,7 +73,61 @@ func parseDocument(doc []byte) (document, error) {
 	if !strings.HasPrefix(d.OpenAPI, "3.1.") {
 		return document{}, fmt.Errorf("reading OpenAPI document: version is %q, want 3.1", d.OpenAPI)
 	}
+	tree, err := documentTree(doc)
+	if err != nil {
+		return document{}, err
+	}
+	if err := checkReferences(tree, tree); err != nil {
+		return document{}, fmt.Errorf("reading OpenAPI document: %w", err)
+	}
 	return d, nil
+}
+
+// documentTree returns a document as JSON has it: aliases and merges of YAML
+// are gone.
+func documentTree(doc []byte) (any, error) {
+	var tree any
+	if err := yaml.Unmarshal(doc, &tree); err != nil {
+		return nil, fmt.Errorf("reading OpenAPI document: %w", err)
+	}
+	return jsonTree(tree), nil
+}
+
+// checkReferences fails if a reference in part leads to nothing in tree.
+func checkReferences(tree, part any) error {
+	switch part := part.(type) {
+	case map[string]any:
+		if ref, ok := part["$ref"].(string); ok && !leads(tree, ref) {
+			return fmt.Errorf("reference %s leads to nothing", ref)
+		}
+		for _, name := range slices.Sorted(maps.Keys(part)) {
+			if err := checkReferences(tree, part[name]); err != nil {
+				return err
+			}
+		}
+	case []any:
+		for _, v := range part {
+			if err := checkReferences(tree, v); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// leads follows a reference within the document.
+func leads(tree any, ref string) bool {
+	path, ok := strings.CutPrefix(ref, "#/")
+	if !ok {
+		return false
+	}
+	for name := range strings.SplitSeq(path, "/") {
+		object, _ := tree.(map[string]any)
+		if tree, ok = object[name]; !ok {
+			return false
+		}
+	}
+	return true
 }
 
 // CompareOpenAPI returns how an OpenAPI 3.1 document in YAML and a route
@@ -65,7 +135,7 @@ func parseDocument(doc []byte) (document, error) {
 // paths (:NAME and *NAME in a pattern are {NAME} in the document) with the
 // same x-required-permission; public operations, and only they, have an empty
 // security list; each variable of a path is declared; each operation has a
-// summary and an operationId of its own.
+// summary, answers and an operationId of its own; references lead somewhere.
 func CompareOpenAPI(doc []byte, routes []Route) []string {
 	d, err := parseDocument(doc)
 	if err != nil {
@@ -96,6 +166,9 @@ func CompareOpenAPI(doc []byte, routes []Route) []string {
 		if op.Summary == "" {
 			add("%s: no summary", key)
 		}
+		if len(op.Responses) == 0 {
+			add("%s: no responses", key)
+		}
 		if first, dup := ids[op.ID]; op.ID == "" || dup {
 			add("%s: operationId %q is missing or that of %s too", key, op.ID, first)
 		}
@@ -108,16 +181,10 @@ func CompareOpenAPI(doc []byte, routes []Route) []string {
 	return diffs
 }
 
-// compareParameters leaves references alone: what they point at is declared
-// once for many paths.
 func compareParameters(key string, r Route, params []parameter) []string {
 	var diffs []string
 	_, want := openAPIPath(r.Pattern)
 	for _, p := range params {
-		if p.Ref != "" {
-			name := p.Ref[strings.LastIndexByte(p.Ref, '/')+1:]
-			want = slices.DeleteFunc(want, func(s string) bool { return s == name })
-		}
 		if p.In != "path" {
 			continue
 		}
@@ -150,20 +217,45 @@ type entry struct {
 	Method, Path string // method in upper case
 	*operation
 	Parameters []parameter // of the path, then of the operation
+	Responses  map[string]responseEntry
 }
 
 // entries returns the operations in the order of paths and methods.
 func (d document) entries() []entry {
 	var list []entry
-	for _, path := range slices.Sorted(maps.Keys(d.Paths)) {
-		item := d.Paths[path]
+	for _, name := range slices.Sorted(maps.Keys(d.Paths)) {
+		item := d.Paths[name]
 		for _, method := range slices.Sorted(maps.Keys(item.Operations)) {
 			if op := item.Operations[method]; op != nil && isMethod(method) {
-				list = append(list, entry{strings.ToUpper(method), path, op, slices.Concat(item.Parameters, op.Parameters)})
+				list = append(list, entry{
+					strings.ToUpper(method), name, op,
+					d.parameters(slices.Concat(item.Parameters, op.Parameters)), d.responses(op.Responses),
+				})
 			}
 		}
 	}
 	return list
+}
+
+// parameters puts what is declared for all operations in place of references.
+func (d document) parameters(list []parameter) []parameter {
+	for i, p := range list {
+		if p.Ref != "" {
+			list[i] = d.Components.Parameters[path.Base(p.Ref)]
+		}
+	}
+	return list
+}
+
+// responses is what parameters is for responses.
+func (d document) responses(list map[string]responseEntry) map[string]responseEntry {
+	out := maps.Clone(list)
+	for status, r := range out {
+		if r.Ref != "" {
+			out[status] = d.Components.Responses[path.Base(r.Ref)]
+		}
+	}
+	return out
 }
 
 // isMethod tells operations from the other members of a path item.
