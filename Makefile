@@ -22,8 +22,11 @@ deps:
 check:
 	@out=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$out" ]; then echo "gofmt: $$out"; exit 1; fi
 	go vet ./...
+	go vet -tags aktualizr ./tools/interop
+	@go -C .ci/tools build -o ../../$(BIN)/staticcheck honnef.co/go/tools/cmd/staticcheck
+	$(BIN)/staticcheck -checks inherit,-ST1005 ./...
 	$(MAKE) --no-print-directory build
-	@if file $(BIN)/sealift 2>/dev/null | grep -q 'dynamically'; then echo "bin/sealift is not static"; exit 1; fi
+	@if readelf -l $(BIN)/sealift | grep -q INTERP; then echo "bin/sealift is not static"; exit 1; fi
 
 # Everything: set-up, unit and store tests on both engines, race, layers, fuzz seeds, end-to-end scripts.
 test: deps check
