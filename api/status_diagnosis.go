@@ -16,20 +16,44 @@ import (
 func (f facts) diagnose() []finding {
 	var list []finding
 	add := func(more ...finding) { list = append(list, more...) }
-	add(f.ofCertificates()...)
+	admitted, found := f.ofCertificates()
+	add(found...)
 	if len(f.ecus) == 0 {
-		add(f.ofArrival()...)
+		if admitted {
+			add(f.ofArrival())
+		}
 		return byUrgency(list)
 	}
-	add(f.ofContact()...)
+	if admitted {
+		add(f.ofContact()...)
+	}
 	for _, e := range f.ecus {
 		add(f.ofECU(e)...)
 	}
 	return byUrgency(list)
 }
 
-// ofCertificates tells whether the gateway lets the device in.
-func (f facts) ofCertificates() []finding {
+// heard is when the device was heard of last, zero for never. Last-seen times
+// are written a little later than the rest.
+func (f facts) heard() time.Time {
+	at := f.device.LastSeen
+	for _, other := range []time.Time{f.director.ManifestAt, f.newestEvent()} {
+		if other.After(at) {
+			at = other
+		}
+	}
+	return at
+}
+
+func (f facts) newestEvent() time.Time {
+	if len(f.events) == 0 {
+		return time.Time{}
+	}
+	return f.events[0].ReceivedAt
+}
+
+// ofCertificates tells whether the gateway lets the device in, and why not.
+func (f facts) ofCertificates() (admitted bool, list []finding) {
 	var newest *keys.Certificate
 	var revoked time.Time
 	for _, c := range f.certificates {
@@ -43,61 +67,62 @@ func (f facts) ofCertificates() []finding {
 			newest = &c
 		}
 	}
-	reset := fmt.Sprintf("sealift device reset %s, then let it provision itself again", f.device.OEMID)
+	if newest == nil {
+		return false, []finding{f.ofNoCertificate(revoked)}
+	}
+	again := fmt.Sprintf("sealift device reset %s, then let it provision itself again", f.device.OEMID)
 	switch {
-	case newest == nil && !revoked.IsZero() && len(f.ecus) == 0 && !f.device.ActivatedAt.IsZero():
-		return []finding{finding{Code: "device_reset", Level: levelWaiting,
-			Text: fmt.Sprintf("reset at %s; it may provision itself again with the shared certificate", clock(f.now, revoked))}.since(revoked)}
-	case newest == nil && !revoked.IsZero():
-		return []finding{finding{Code: "certificate_revoked", Level: levelError, Advice: reset,
-			Text: fmt.Sprintf("its certificate was revoked at %s; the gateway turns it away", clock(f.now, revoked))}.since(revoked)}
-	case newest == nil:
-		return []finding{{Code: "certificate_missing", Level: levelWaiting, Text: "no certificate has been issued to it yet"}}
 	case !newest.NotAfter.After(f.now):
-		return []finding{finding{Code: "certificate_expired", Level: levelError, Advice: reset,
+		return false, []finding{finding{Code: "certificate_expired", Level: levelError, Advice: again,
 			Text: fmt.Sprintf("its certificate expired at %s; the gateway turns it away", clock(f.now, newest.NotAfter))}.since(newest.NotAfter)}
 	case newest.NotAfter.Before(f.now.Add(certificateNotice)):
-		return []finding{{Code: "certificate_expiring", Level: levelWarning, Advice: reset,
+		return true, []finding{{Code: "certificate_expiring", Level: levelWarning, Advice: again,
 			Text: fmt.Sprintf("its certificate expires in %s", span(newest.NotAfter.Sub(f.now)))}}
 	}
-	return nil
+	return true, nil
 }
 
-// ofArrival is about a device that has no ECUs registered.
-func (f facts) ofArrival() []finding {
-	d := f.device
+// ofNoCertificate is about a device that has none in force.
+func (f facts) ofNoCertificate(revoked time.Time) finding {
 	switch {
-	case d.LastSeen.IsZero() && len(f.certificates) > 0:
-		return []finding{finding{Code: "never_seen", Level: levelWarning, Advice: "look at the device's network, clock and log",
-			Text: fmt.Sprintf("made known %s, never seen: it has not called the gateway with its certificate", ago(f.now, d.CreatedAt))}.since(d.CreatedAt)}
-	case d.LastSeen.IsZero():
-		return []finding{finding{Code: "never_seen", Level: levelWarning,
-			Text: fmt.Sprintf("made known %s, never seen", ago(f.now, d.CreatedAt))}.since(d.CreatedAt)}
-	case d.ActivatedAt.IsZero():
-		return []finding{finding{Code: "not_registered", Level: levelWarning, Advice: "look at the device's log for the answer to POST /director/ecus",
-			Text: fmt.Sprintf("last heard of %s, but it has not registered its ECUs", ago(f.now, d.LastSeen))}.since(d.LastSeen)}
+	case revoked.IsZero():
+		return finding{Code: "certificate_missing", Level: levelWaiting, Text: fmt.Sprintf("made known %s; it has no certificate yet", ago(f.now, f.device.CreatedAt))}
+	case len(f.ecus) == 0 && !f.device.ActivatedAt.IsZero(): // what a reset leaves
+		return finding{Code: "device_reset", Level: levelWaiting,
+			Text: fmt.Sprintf("reset at %s; it may provision itself again with the shared certificate", clock(f.now, revoked))}.since(revoked)
 	}
-	return []finding{finding{Code: "not_registered", Level: levelWaiting,
-		Text: "it has to register its ECUs again"}.since(d.LastSeen)}
+	return finding{Code: "certificate_revoked", Level: levelError, Advice: fmt.Sprintf("sealift device reset %s lets it provision itself again", f.device.OEMID),
+		Text: fmt.Sprintf("its certificate was revoked at %s; the gateway turns it away", clock(f.now, revoked))}.since(revoked)
 }
 
-// ofContact tells whether the device still comes and says what it runs.
+// ofArrival is about a device with a certificate that has no ECUs registered.
+func (f facts) ofArrival() finding {
+	if heard := f.heard(); !heard.IsZero() {
+		return finding{Code: "not_registered", Level: levelWarning, Advice: "look at the device's log for the answer to POST /director/ecus",
+			Text: fmt.Sprintf("last heard of %s, but it has not registered its ECUs", ago(f.now, heard))}.since(heard)
+	}
+	return finding{Code: "never_seen", Level: levelWarning, Advice: "look at the device's network, clock and log",
+		Text: fmt.Sprintf("never seen: it got a certificate %s and has not called the gateway with it", ago(f.now, f.certificates[0].Issued))}.since(f.device.CreatedAt)
+}
+
+// ofContact tells whether the device still comes.
 func (f facts) ofContact() []finding {
-	d := f.device
-	heard := "never"
-	if !d.LastSeen.IsZero() {
-		heard = clock(f.now, d.LastSeen)
+	heard := f.heard()
+	silent := func(consequence string) []finding {
+		text := "not polled since " + clock(f.now, heard)
+		if heard.IsZero() {
+			text = "not polled since it registered its ECUs at " + clock(f.now, f.registeredAt())
+		}
+		return []finding{finding{Code: "not_polled", Level: levelWarning, Advice: "look whether the device is switched on and reaches the gateway", Text: text + consequence}.since(heard)}
 	}
-	waits := slices.ContainsFunc(f.open, func(a director.Assignment) bool {
-		return a.Status == director.Assigned && d.LastSeen.Before(a.CreatedAt) && f.now.Sub(a.CreatedAt) > pollGrace
-	})
+	waits := func(a director.Assignment) bool {
+		return a.Status == director.Assigned && heard.Before(a.CreatedAt) && f.now.Sub(a.CreatedAt) > pollGrace
+	}
 	switch {
-	case waits:
-		return []finding{finding{Code: "not_polled", Level: levelWarning, Advice: "look whether the device is switched on and reaches the gateway",
-			Text: fmt.Sprintf("not polled since %s, so it does not know of its update", heard)}.since(d.LastSeen)}
-	case f.now.Sub(d.LastSeen) > silence && !f.rebooting():
-		return []finding{finding{Code: "not_polled", Level: levelWarning, Advice: "look whether the device is switched on and reaches the gateway",
-			Text: fmt.Sprintf("not polled since %s", heard)}.since(d.LastSeen)}
+	case slices.ContainsFunc(f.open, waits):
+		return silent(", so it does not know of its update")
+	case f.now.Sub(heard) > silence && f.now.Sub(f.registeredAt()) > silence && !f.rebooting():
+		return silent("")
 	case f.director.ManifestAt.IsZero() && f.now.Sub(f.registeredAt()) > pollGrace:
 		return []finding{finding{Code: "no_manifest", Level: levelWarning, Advice: "look at the device's log for the answer to PUT /director/manifest",
 			Text: "it registered its ECUs but has not sent a manifest that was accepted"}.since(f.registeredAt())}
@@ -173,7 +198,7 @@ func (f facts) ofRest(e director.ECU) finding {
 func (f facts) ofAssignment(a director.Assignment) finding {
 	name := a.Image.Filename
 	if a.Status == director.Assigned {
-		if f.device.LastSeen.After(a.CreatedAt.Add(pollGrace)) {
+		if f.heard().After(a.CreatedAt.Add(pollGrace)) {
 			return finding{Code: "not_fetched", Level: levelWarning, Advice: "it may wait for a reboot, or refuse the server's metadata: look at its log",
 				Text: fmt.Sprintf("%s assigned %s; it has called since, but not asked for its targets", name, ago(f.now, a.CreatedAt))}.since(a.CreatedAt)
 		}

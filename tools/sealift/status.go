@@ -47,7 +47,7 @@ func (f findingAnswer) print(w io.Writer, indent string) {
 	}
 	text := f.Text
 	if f.ECU != "" {
-		text = f.ECU + ": " + text
+		text = shortSerial(f.ECU) + ": " + text
 	}
 	fmt.Fprintf(w, "%s%s %s\n", indent, mark, plain(text))
 	if f.Advice != "" {

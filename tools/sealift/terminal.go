@@ -80,5 +80,13 @@ func text(s *string) string {
 	return *s
 }
 
+// shortSerial is a serial as people read it: many are the hash of a key.
+func shortSerial(serial string) string {
+	if len(serial) == 64 {
+		return shortSum(serial)
+	}
+	return serial
+}
+
 // shortSum is a checksum as people read it.
 func shortSum(sum string) string { return sum[:min(len(sum), 12)] }

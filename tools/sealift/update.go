@@ -93,7 +93,7 @@ func (u updateAnswer) printResult(w io.Writer, names map[string]string) error {
 	for _, id := range slices.Sorted(maps.Keys(u.NotAffected)) {
 		for _, serial := range slices.Sorted(maps.Keys(u.NotAffected[id])) {
 			why := u.NotAffected[id][serial]
-			t.row("  "+names[id], "not assigned", serial+": "+why.Error())
+			t.row("  "+names[id], "not assigned", shortSerial(serial)+": "+why.Error())
 		}
 	}
 	return t.end()
@@ -215,7 +215,7 @@ func (u updateAnswer) print(w io.Writer, list page[assignmentAnswer]) error {
 	t := newTable(w, "DEVICE", "ECU", "IMAGE", "STATUS", "RESULT", "ENDED")
 	for _, a := range list.Values {
 		result := strings.TrimSpace(a.ResultCode + " " + a.Description)
-		t.row(a.DeviceID, a.Ecu, a.Filename, a.Status, result, when(a.EndedAt))
+		t.row(a.DeviceID, shortSerial(a.Ecu), a.Filename, a.Status, result, when(a.EndedAt))
 	}
 	return t.end()
 }
