@@ -26,7 +26,25 @@ func newCommand() *cobra.Command {
 			Run: func(c *cobra.Command, _ []string) { fmt.Fprintf(c.OutOrStdout(), "sealift %s\n", version) },
 		},
 	)
+	demandCommands(root)
 	return root
+}
+
+// demandCommands makes a command that only groups others refuse what is none of
+// them; it would else print help and look like success.
+func demandCommands(c *cobra.Command) {
+	if c.HasSubCommands() && !c.Runnable() {
+		c.Args = cobra.ArbitraryArgs
+		c.RunE = func(c *cobra.Command, given []string) error {
+			if len(given) == 0 {
+				return c.Help()
+			}
+			return usage(fmt.Errorf("unknown command %q; %s --help lists what there is", given[0], c.CommandPath()))
+		}
+	}
+	for _, sub := range c.Commands() {
+		demandCommands(sub)
+	}
 }
 
 // usage makes err one of a wrong call.

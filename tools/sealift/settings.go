@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"sort"
 	"strings"
 
@@ -75,6 +77,9 @@ func (s *settings) bind(c *cobra.Command) {
 // came from. An unknown key in the file is an error, not a warning.
 func (s *settings) load(c *cobra.Command) (map[string]string, error) {
 	names := settingFlags(&settings{})
+	if err := checkVariables(os.Environ(), names); err != nil {
+		return nil, usage(err)
+	}
 	flags := c.Flags()
 	path, _ := flags.GetString("config")
 	if path == "" {
@@ -91,7 +96,7 @@ func (s *settings) load(c *cobra.Command) (map[string]string, error) {
 	}
 	source := map[string]string{}
 	names.VisitAll(func(f *pflag.Flag) {
-		env := "SEALIFT_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		env := variableOf(f.Name)
 		value, inEnv := os.LookupEnv(env)
 		fromFile, inFile := file[f.Name]
 		switch {
@@ -111,6 +116,32 @@ func (s *settings) load(c *cobra.Command) (map[string]string, error) {
 		return nil, usage(err)
 	}
 	return source, s.complete()
+}
+
+// variableOf is the environment variable of a setting.
+func variableOf(name string) string {
+	return "SEALIFT_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+}
+
+// otherVariables are those of Sealift that are no settings.
+var otherVariables = []string{"SEALIFT_CONFIG", "SEALIFT_OPERATOR", "SEALIFT_PASSPHRASE", "SEALIFT_PASSPHRASE_FILE"}
+
+// injected matches variables that Kubernetes sets for services called sealift or
+// sealift-something, and those of tests.
+const injected = `^SEALIFT_(TEST_|([A-Z0-9_]+_)?(SERVICE_HOST=|SERVICE_PORT(_[A-Z0-9_]+)?=|PORT_[0-9]+_(TCP|UDP|SCTP)|PORT=[a-z]+://))`
+
+// checkVariables refuses variables that would be ignored.
+func checkVariables(environ []string, known *pflag.FlagSet) error {
+	ours, foreign := map[string]bool{}, regexp.MustCompile(injected)
+	known.VisitAll(func(f *pflag.Flag) { ours[variableOf(f.Name)] = true })
+	for _, entry := range environ {
+		name, _, _ := strings.Cut(entry, "=")
+		if !strings.HasPrefix(name, "SEALIFT_") || ours[name] || slices.Contains(otherVariables, name) || foreign.MatchString(entry) {
+			continue
+		}
+		return fmt.Errorf("variable %s: unknown setting; known are %s", name, strings.Join(settingNames(known), ", "))
+	}
+	return nil
 }
 
 // savedSettings is what init noted in the data folder, if there is one and
