@@ -39,13 +39,13 @@ func (s *server) postDevices(c *gin.Context) {
 		return
 	}
 	ctx, oemid := c.Request.Context(), uptane.OEMID(request.DeviceID)
-	device, _, err := s.registry.EnsureDevice(ctx, who.Namespace, oemid)
-	if err != nil {
-		web.Fail(c, err)
-		return
-	}
+	var device uptane.DeviceID
 	archive, err := s.vault.IssueDevice(ctx, keys.IssueRequest{
-		Namespace: who.Namespace, Device: device, OEMID: oemid, TTL: ttl, Bootstrap: who.Certificate,
+		Namespace: who.Namespace, OEMID: oemid, TTL: ttl, Bootstrap: who.Certificate,
+		Enrol: func(ctx context.Context, tx *sqlx.Tx) (_ uptane.DeviceID, err error) {
+			device, err = s.registry.Enter(ctx, tx, who.Namespace, oemid)
+			return device, err
+		},
 		Check: func(ctx context.Context, tx *sqlx.Tx) error {
 			registered, err := s.director.Registered(ctx, tx, who.Namespace, device)
 			if err != nil {

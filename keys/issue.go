@@ -33,8 +33,12 @@ var (
 type IssueRequest struct {
 	Namespace uptane.Namespace
 	Device    uptane.DeviceID
-	OEMID     uptane.OEMID // becomes the common name
-	TTL       int          // days; at most 20 years and the life of the CA
+	// Enrol takes the place of Device: it finds or makes the device, in the
+	// transaction, once the bootstrap certificate is known to permit one more.
+	// A refused request leaves no device behind. It may be called more than once.
+	Enrol func(ctx context.Context, tx *sqlx.Tx) (uptane.DeviceID, error)
+	OEMID uptane.OEMID // becomes the common name
+	TTL   int          // days; at most 20 years and the life of the CA
 	// Bootstrap is the fingerprint of the bootstrap certificate that asks;
 	// empty where a person does.
 	Bootstrap string
@@ -64,38 +68,21 @@ func (v *Vault) issueDevice(ctx context.Context, r IssueRequest) ([]byte, error)
 	switch {
 	case !r.Namespace.Valid():
 		return nil, errNamespace
-	case !r.OEMID.Valid() || r.Device == "":
+	case !r.OEMID.Valid() || r.Device == "" && r.Enrol == nil:
 		return nil, errDeviceName
 	case r.TTL <= 0:
 		return nil, errTTL
 	}
 	life := time.Duration(min(r.TTL, maxDays)) * day
-	id := Identity{Namespace: r.Namespace, Kind: KindDevice, Device: r.Device, OEMID: r.OEMID}
+	id := Identity{Namespace: r.Namespace, Kind: KindDevice, OEMID: r.OEMID}
 	made, err := v.makeClient(ctx, &id, string(r.OEMID), life)
-	if err != nil {
-		return nil, err
-	}
-	act, err := v.act(ctx, r.Namespace, "device.reissue", "device %s got certificate %s, its earlier ones are revoked", r.Device, id.Fingerprint)
 	if err != nil {
 		return nil, err
 	}
 	var again bool
 	err = v.store.db.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) (err error) {
-		if r.Bootstrap != "" {
-			if err := v.useBootstrap(ctx, tx, r.Namespace, r.Bootstrap, act.At); err != nil {
-				return err
-			}
-		}
-		if again, err = v.admit(ctx, tx, r, act.At); err != nil {
-			return err
-		}
-		if again {
-			_, err := v.store.revokeDevice(ctx, tx, r.Namespace, r.Device, false, act.At)
-			if err = errors.Join(err, v.store.renewStamp(ctx, tx, r.Namespace, stampCertificates), v.store.addAct(ctx, tx, act)); err != nil {
-				return err
-			}
-		}
-		return v.store.addCertificate(ctx, tx, id, made.issuer, made.cert, act.At)
+		again, err = v.issue(ctx, tx, r, id, made)
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -104,6 +91,37 @@ func (v *Vault) issueDevice(ctx context.Context, r IssueRequest) ([]byte, error)
 		v.touched(r.Namespace)
 	}
 	return made.p12, nil
+}
+
+// issue enters the certificate that was made for a request. It tells whether
+// the device had one before, which is revoked now.
+func (v *Vault) issue(ctx context.Context, tx *sqlx.Tx, r IssueRequest, id Identity, made client) (again bool, err error) {
+	now := v.now()
+	if r.Bootstrap != "" {
+		if err := v.useBootstrap(ctx, tx, r.Namespace, r.Bootstrap, now); err != nil {
+			return false, err
+		}
+	}
+	if r.Enrol != nil {
+		if r.Device, err = r.Enrol(ctx, tx); err != nil {
+			return false, err
+		}
+	}
+	id.Device = r.Device
+	if again, err = v.admit(ctx, tx, r, now); err != nil {
+		return false, err
+	}
+	if again {
+		act, err := v.act(ctx, r.Namespace, "device.reissue", "device %s got certificate %s, its earlier ones are revoked", r.Device, id.Fingerprint)
+		if err != nil {
+			return false, err
+		}
+		_, err = v.store.revokeDevice(ctx, tx, r.Namespace, r.Device, false, now)
+		if err = errors.Join(err, v.store.renewStamp(ctx, tx, r.Namespace, stampCertificates), v.store.addAct(ctx, tx, act)); err != nil {
+			return false, err
+		}
+	}
+	return again, v.store.addCertificate(ctx, tx, id, made.issuer, made.cert, now)
 }
 
 // admit decides whether the request may have the name, and whether the device

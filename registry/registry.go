@@ -121,15 +121,28 @@ func (r *Registry) EnsureDevice(ctx context.Context, ns uptane.Namespace, oemid 
 	if err != nil {
 		return "", false, fmt.Errorf("making a device id: %w", err)
 	}
-	err = db.Err(r.store.addDevice(ctx, r.db, ns, uptane.DeviceID(fresh.String()), oemid, r.now()))
-	if err == nil {
-		return uptane.DeviceID(fresh.String()), true, nil
-	}
-	if !errors.Is(err, db.ErrExists) {
+	if err := r.store.addDevice(ctx, r.db, ns, uptane.DeviceID(fresh.String()), oemid, r.now()); err != nil {
 		return "", false, fmt.Errorf("adding device: %w", err)
 	}
 	id, err = r.store.deviceID(ctx, r.db, ns, oemid)
-	return id, false, wrap("looking up device", err)
+	return id, string(id) == fresh.String(), wrap("looking up device", err)
+}
+
+// Enter is EnsureDevice as part of the transaction in which a device is let
+// in: if that fails, the device is not known either.
+func (r *Registry) Enter(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, oemid uptane.OEMID) (uptane.DeviceID, error) {
+	if !oemid.Valid() {
+		return "", ErrName
+	}
+	fresh, err := uuid.NewV7()
+	if err != nil {
+		return "", fmt.Errorf("making a device id: %w", err)
+	}
+	if err := r.store.addDevice(ctx, tx, ns, uptane.DeviceID(fresh.String()), oemid, r.now()); err != nil {
+		return "", fmt.Errorf("adding device: %w", err)
+	}
+	id, err := r.store.deviceID(ctx, tx, ns, oemid)
+	return id, wrap("looking up device", err)
 }
 
 // Device returns one device by its id or by its own name, or ErrUnknownDevice.

@@ -53,9 +53,10 @@ func (store) deviceID(ctx context.Context, q sqlx.QueryerContext, ns uptane.Name
 	return uptane.DeviceID(id), db.Err(err)
 }
 
+// addDevice does nothing where the name is known.
 func (store) addDevice(ctx context.Context, q sqlx.ExecerContext, ns uptane.Namespace, id uptane.DeviceID, oemid uptane.OEMID, at time.Time) error {
-	_, err := q.ExecContext(ctx, `INSERT INTO registry_device (namespace, id, oemid, name, status, created_at) VALUES ($1, $2, $3, $4, $5, $6)`,
-		ns, id, oemid, string(oemid), "NotSeen", at.UnixMilli())
+	_, err := q.ExecContext(ctx, `INSERT INTO registry_device (namespace, id, oemid, name, status, created_at) VALUES ($1, $2, $3, $4, $5, $6)
+		ON CONFLICT (namespace, oemid) DO NOTHING`, ns, id, oemid, string(oemid), "NotSeen", at.UnixMilli())
 	return err
 }
 
