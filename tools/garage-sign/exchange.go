@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sealift/internal/home"
+	"sealift/internal/reposerver"
 	"sealift/uptane"
 	"sealift/uptane/canonical"
 )
@@ -16,37 +17,19 @@ import (
 // maxRootSteps bounds how many roots one command follows.
 const maxRootSteps = 1024
 
-// walkRoots brings the local root up to date: each next root must be signed by
-// the keys of the one before, so a key rotation on the server needs no attention
-// here.
-func (c *call) walkRoots(h *home.Home, r *remote) error {
-	root, err := h.Root()
-	if errors.Is(err, home.ErrNotFound) {
+// walkRoots brings the local root up to date.
+func (c *call) walkRoots(h *home.Home, r *reposerver.Server) error {
+	followed, err := r.FollowRoots(c.ctx, h)
+	for _, version := range followed {
+		c.say("Followed the server to root version %d", version)
+	}
+	switch {
+	case errors.Is(err, reposerver.ErrRoot):
+		return explained("%w", err)
+	case errors.Is(err, home.ErrNotFound):
 		return explained("there is no root to start trust from; `root pull --force` takes the server's word for one")
 	}
-	if err != nil {
-		return err
-	}
-	next := root.Payload.Version + 1
-	for range maxRootSteps {
-		path := fmt.Sprintf("%d.root.json", next)
-		a, err := r.send(c.ctx, http.MethodGet, path, nil, nil)
-		if err != nil {
-			return err
-		}
-		if err := a.refusal(http.MethodGet, path); err != nil {
-			if a.status != http.StatusNotFound {
-				c.warn(fmt.Sprintf("cannot tell whether there is a newer root: %v", err))
-			}
-			return nil
-		}
-		if _, err := h.AdvanceRoot(a.body); err != nil {
-			return explained("the server's root version %d is not a successor of the local one: %w", next, err)
-		}
-		c.say("Followed the server to root version %d", next)
-		next++
-	}
-	return explained("the server has more than %d new roots", maxRootSteps)
+	return err
 }
 
 func runTargetsPull(c *call) error {
@@ -61,15 +44,15 @@ func runTargetsPull(c *call) error {
 	if err := c.walkRoots(h, r); err != nil {
 		return err
 	}
-	a, err := r.must(c.ctx, http.MethodGet, "targets.json", nil, nil)
+	a, err := r.Must(c.ctx, http.MethodGet, "targets.json", nil, nil)
 	if err != nil {
 		return err
 	}
-	checksum := a.header.Get(checksumHeader)
+	checksum := a.Header.Get(reposerver.ChecksumHeader)
 	if checksum == "" {
-		return explained("the server sent targets without %s, so nothing could be pushed over them", checksumHeader)
+		return explained("the server sent targets without %s, so nothing could be pushed over them", reposerver.ChecksumHeader)
 	}
-	version, err := h.PullTargets(a.body, checksum)
+	version, err := h.PullTargets(a.Body, checksum)
 	if err != nil && (rootRefusal(err) || errors.Is(err, home.ErrNotFound)) {
 		return explained("the server's targets cannot be trusted: %w", err)
 	}
@@ -89,11 +72,11 @@ func runGetTargets(c *call) error {
 	if err != nil {
 		return err
 	}
-	a, err := r.must(c.ctx, http.MethodGet, "targets.json", nil, nil)
+	a, err := r.Must(c.ctx, http.MethodGet, "targets.json", nil, nil)
 	if err != nil {
 		return err
 	}
-	_, err = c.stdout.Write(append(a.body, '\n'))
+	_, err = c.stdout.Write(append(a.Body, '\n'))
 	return err
 }
 
@@ -120,22 +103,22 @@ func runTargetsPush(c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := c.stageTwin(r, "targets", signed.TUF); err != nil {
+	if err := r.StageTwin(c.ctx, uptane.RoleTargets, signed.TUF); err != nil {
 		return err
 	}
 	header := http.Header{}
 	if checksum != "" {
-		header.Set(checksumHeader, checksum)
+		header.Set(reposerver.ChecksumHeader, checksum)
 	}
-	a, err := r.must(c.ctx, http.MethodPut, "targets", signed.Uptane, header)
+	a, err := r.Must(c.ctx, http.MethodPut, "targets", signed.Uptane, header)
 	if err != nil {
 		if err = c.pushRefused(r, err, signed); err != nil {
 			return err
 		}
-		a.header = http.Header{} // an earlier push had arrived
+		a.Header = http.Header{} // an earlier push had arrived
 	}
-	c.warnSize(a.header.Get("x-ats-targets-role-size-limit"), len(signed.Uptane))
-	if err := h.Pushed(uptane.RoleTargets, signed, a.header.Get(checksumHeader)); err != nil {
+	c.warnSize(a.Header.Get("x-ats-targets-role-size-limit"), len(signed.Uptane))
+	if err := h.Pushed(uptane.RoleTargets, signed, a.Header.Get(reposerver.ChecksumHeader)); err != nil {
 		return err
 	}
 	c.say("Pushed targets version %d", signed.Version)
@@ -144,16 +127,16 @@ func runTargetsPush(c *call) error {
 
 // pushRefused explains a refusal. It returns nil when the server has exactly
 // these targets: then an earlier push arrived and its answer was lost.
-func (c *call) pushRefused(r *remote, err error, signed home.Signed) error {
-	var e *remoteError
+func (c *call) pushRefused(r *reposerver.Server, err error, signed home.Signed) error {
+	var e *reposerver.Refusal
 	if !errors.As(err, &e) {
 		return err
 	}
 	if !(e.Status == http.StatusPreconditionFailed && e.Code == "role_checksum_mismatch") && e.Status != http.StatusPreconditionRequired {
 		return err
 	}
-	if a, getErr := r.must(c.ctx, http.MethodGet, "targets.json", nil, nil); getErr == nil {
-		if doc, parseErr := canonical.Normalize(a.body, canonical.Options{ASCII: true}); parseErr == nil && bytes.Equal(doc, signed.Uptane) {
+	if a, getErr := r.Must(c.ctx, http.MethodGet, "targets.json", nil, nil); getErr == nil {
+		if doc, parseErr := canonical.Normalize(a.Body, canonical.Options{ASCII: true}); parseErr == nil && bytes.Equal(doc, signed.Uptane) {
 			return nil
 		}
 	}
@@ -190,11 +173,11 @@ func runRootPull(c *call) error {
 		}
 		local = root.Payload.Version
 	}
-	a, err := r.must(c.ctx, http.MethodGet, "root.json", nil, nil)
+	a, err := r.Must(c.ctx, http.MethodGet, "root.json", nil, nil)
 	if err != nil {
 		return err
 	}
-	newest, err := uptane.OpenRoot(uptane.Uptane, a.body, nil, time.Time{})
+	newest, err := uptane.OpenRoot(uptane.Uptane, a.Body, nil, time.Time{})
 	if err != nil {
 		return explained("the server's root is not valid: %w", err)
 	}
@@ -203,13 +186,13 @@ func runRootPull(c *call) error {
 		if n-local > maxRootSteps {
 			return explained("the server has more than %d new roots", maxRootSteps)
 		}
-		between, err := r.must(c.ctx, http.MethodGet, fmt.Sprintf("%d.root.json", n), nil, nil)
+		between, err := r.Must(c.ctx, http.MethodGet, fmt.Sprintf("%d.root.json", n), nil, nil)
 		if err != nil {
 			return err
 		}
-		chain = append(chain, between.body)
+		chain = append(chain, between.Body)
 	}
-	version, err := h.PullRoot(a.body, chain, verify)
+	version, err := h.PullRoot(a.Body, chain, verify)
 	if err != nil {
 		return explained("the server's root does not follow from the local one: %w", err)
 	}
@@ -239,11 +222,11 @@ func runRootPush(c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := c.stageTwin(r, "root", signed.TUF); err != nil {
+	if err := r.StageTwin(c.ctx, uptane.RoleRoot, signed.TUF); err != nil {
 		return err
 	}
-	_, err = r.must(c.ctx, http.MethodPost, "root", signed.Uptane, nil)
-	if refused(err, "invalid_root_role") {
+	_, err = r.Must(c.ctx, http.MethodPost, "root", signed.Uptane, nil)
+	if reposerver.Refused(err, "invalid_root_role") {
 		return explained("the server refuses this root: %w", err)
 	}
 	if err != nil {

@@ -1,0 +1,248 @@
+// Package reposerver speaks to an Image repository over HTTP, as those do who
+// sign for it: it exchanges role documents and uploads images. What is signed,
+// and with which keys, is the business of package home.
+//
+// A Server has no state of its own and is safe for concurrent use.
+package reposerver
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"sealift/internal/home"
+	"sealift/uptane"
+)
+
+// Limits of answers in bytes.
+const (
+	maxAnswer     = 64 << 20 // a large targets.json
+	maxPartAnswer = 1 << 20
+)
+
+// maxRootSteps bounds how many roots one call follows.
+const maxRootSteps = 1024
+
+// ChecksumHeader names the state of the targets: with an answer the one that
+// was sent, with a push the one that is to be replaced.
+const ChecksumHeader = "x-ats-role-checksum"
+
+// ErrRoot marks a root of the server that does not follow from the local one.
+var ErrRoot = errors.New("the server's root is not a successor of the local one")
+
+// Config says where the repository is.
+type Config struct {
+	URL    string       // base of the paths, without a slash at the end
+	Client *http.Client // identifies itself to the server
+	Agent  string       // sent as User-Agent
+	// Trace, if set, is told of each request.
+	Trace func(string)
+	// Warn, if set, is told what did not stop the work but should be looked at.
+	Warn func(string)
+}
+
+// Server is an Image repository somewhere else.
+type Server struct{ c Config }
+
+// New returns a Server. Nothing is sent yet.
+func New(c Config) *Server {
+	if c.Trace == nil {
+		c.Trace = func(string) {}
+	}
+	if c.Warn == nil {
+		c.Warn = func(string) {}
+	}
+	return &Server{c}
+}
+
+// Answer is a response with its body read.
+type Answer struct {
+	Status int
+	Header http.Header
+	Body   []byte
+}
+
+// Do makes one request under the base URL and reads the answer, whatever its
+// status. A body is sent as JSON.
+func (s *Server) Do(ctx context.Context, method, path string, body []byte, header http.Header) (Answer, error) {
+	var reader io.Reader
+	if body != nil {
+		reader = bytes.NewReader(body)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, s.c.URL+"/"+path, reader)
+	if err != nil {
+		return Answer{}, err
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	for name, values := range header {
+		req.Header[http.CanonicalHeaderKey(name)] = values
+	}
+	return s.exchange(s.c.Client, req, maxAnswer)
+}
+
+// Must is Do for requests that have to succeed: an answer that says no is a
+// *Refusal.
+func (s *Server) Must(ctx context.Context, method, path string, body []byte, header http.Header) (Answer, error) {
+	a, err := s.Do(ctx, method, path, body, header)
+	if err == nil {
+		err = a.refusal(method, path)
+	}
+	return a, err
+}
+
+func (s *Server) exchange(client *http.Client, req *http.Request, limit int64) (Answer, error) {
+	req.Header.Set("User-Agent", s.c.Agent)
+	res, err := client.Do(req)
+	if err != nil {
+		return Answer{}, err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(res.Body, limit+1))
+	if err != nil {
+		return Answer{}, fmt.Errorf("reading the answer to %s %s: %w", req.Method, req.URL.Redacted(), err)
+	}
+	if int64(len(body)) > limit {
+		return Answer{}, fmt.Errorf("reading the answer to %s %s: larger than %d bytes", req.Method, req.URL.Redacted(), limit)
+	}
+	s.c.Trace(fmt.Sprintf("%s %s: %d, %d bytes", req.Method, req.URL.Redacted(), res.StatusCode, len(body)))
+	return Answer{Status: res.StatusCode, Header: res.Header, Body: body}, nil
+}
+
+// Refusal is an answer that says no, in the words of the server.
+type Refusal struct {
+	Request     string          `json:"-"`
+	Status      int             `json:"-"`
+	Code        string          `json:"code"`
+	Description string          `json:"description"`
+	Cause       json.RawMessage `json:"cause"`
+}
+
+// Error has the reasons a line each, fit for a terminal.
+func (e *Refusal) Error() string {
+	s := fmt.Sprintf("%s: the server answered %d %s", e.Request, e.Status, http.StatusText(e.Status))
+	if e.Code != "" {
+		s += " " + printable(e.Code)
+	}
+	if e.Description != "" {
+		s += ": " + printable(e.Description)
+	}
+	for _, r := range e.reasons() {
+		s += "\n  - " + printable(r)
+	}
+	return s
+}
+
+// reasons are the lines of the cause. Servers of this family wrap the cause of
+// another server's refusal in an error object of its own.
+func (e *Refusal) reasons() []string {
+	cause := e.Cause
+	for range 4 {
+		var list []string
+		if json.Unmarshal(cause, &list) == nil {
+			return list
+		}
+		var one string
+		if json.Unmarshal(cause, &one) == nil && one != "" {
+			return []string{one}
+		}
+		var nested struct {
+			Cause json.RawMessage `json:"cause"`
+		}
+		if json.Unmarshal(cause, &nested) != nil {
+			return nil
+		}
+		cause = nested.Cause
+	}
+	return nil
+}
+
+// printable keeps a server from moving the cursor.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r >= 0x7f && r < 0xa0 {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+// refusal is the error of an answer that is not 2xx, nil for one that is.
+func (a Answer) refusal(method, path string) error {
+	if a.Status/100 == 2 {
+		return nil
+	}
+	e := &Refusal{Request: method + " " + path, Status: a.Status}
+	if json.Unmarshal(a.Body, e) != nil {
+		e.Code, e.Description, e.Cause = "", "", nil // not the usual error body
+	}
+	return e
+}
+
+// Refused tells whether err is an answer with that code.
+func Refused(err error, code string) bool {
+	var e *Refusal
+	return errors.As(err, &e) && e.Code == code
+}
+
+// StageTwin sends TUF's flavour of a role, if there is one, ahead of Uptane's,
+// which publishes both. A server without TUF does not know the route. One that
+// refuses the twin is going to say at the push what is wrong, and devices need
+// not wait for TUF.
+func (s *Server) StageTwin(ctx context.Context, role uptane.Role, doc []byte) error {
+	if doc == nil {
+		return nil
+	}
+	path := "tuf/" + string(role)
+	a, err := s.Do(ctx, http.MethodPut, path, doc, nil)
+	if err != nil {
+		return err
+	}
+	err = a.refusal(http.MethodPut, path)
+	switch {
+	case err == nil:
+	case a.Status == http.StatusNotFound, a.Status == http.StatusMethodNotAllowed, a.Status == http.StatusNotImplemented:
+		s.c.Trace("no TUF view of the repository there")
+	case a.Status == http.StatusUnauthorized, a.Status == http.StatusForbidden, a.Status >= http.StatusInternalServerError:
+		return err
+	default:
+		s.c.Warn(fmt.Sprintf("the TUF flavour was not taken: %v", err))
+	}
+	return nil
+}
+
+// FollowRoots brings the local root of a home up to date: each next root must
+// be signed by the keys of the one before, so a key rotation on the server
+// needs no attention here. It returns the versions followed. Errors wrap
+// home.ErrNotFound where there is no local root, and ErrRoot.
+func (s *Server) FollowRoots(ctx context.Context, h *home.Home) ([]int64, error) {
+	root, err := h.Root()
+	if err != nil {
+		return nil, err
+	}
+	var followed []int64
+	for next := root.Payload.Version + 1; len(followed) < maxRootSteps; next++ {
+		a, err := s.Must(ctx, http.MethodGet, fmt.Sprintf("%d.root.json", next), nil, nil)
+		var no *Refusal
+		if errors.As(err, &no) {
+			if no.Status != http.StatusNotFound {
+				s.c.Warn(fmt.Sprintf("cannot tell whether there is a newer root: %v", err))
+			}
+			return followed, nil
+		}
+		if err != nil {
+			return followed, err
+		}
+		if _, err := h.AdvanceRoot(a.Body); err != nil {
+			return followed, fmt.Errorf("%w, version %d: %w", ErrRoot, next, err)
+		}
+		followed = append(followed, next)
+	}
+	return followed, fmt.Errorf("%w: it is more than %d versions ahead", ErrRoot, maxRootSteps)
+}
