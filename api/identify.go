@@ -35,6 +35,7 @@ func remote(r *http.Request) string {
 // against this list. Parts of uploads carry a capability in their address.
 var PublicRoutes = []string{
 	"GET /health", "GET /docs", "GET /docs/openapi.yaml", "GET /docs/openapi.json", "POST /oauth2/token",
+	"PUT " + partPath,
 }
 
 func (s *server) publicRoutes() ([]web.Route, error) {
