@@ -36,6 +36,9 @@ type Config struct {
 	Challenge string
 	// Version is sent as x-ats-version; empty sends none.
 	Version string
+	// Patience is how long a client may take nothing of its answer, or send
+	// nothing of a body that nobody reads; 0 is two minutes.
+	Patience time.Duration
 
 	Log     *slog.Logger          // nil: slog.Default()
 	Metrics prometheus.Registerer // nil: none
@@ -58,6 +61,8 @@ var (
 	errNoMethod  = fault.New(fault.MethodNotAllowed, "method_not_allowed", "this path does not offer the method")
 )
 
+const defaultPatience = 2 * time.Minute
+
 type handler struct {
 	cfg     Config
 	table   table
@@ -72,6 +77,9 @@ func New(cfg Config) (http.Handler, error) {
 	h := &handler{cfg: cfg}
 	if h.cfg.Log == nil {
 		h.cfg.Log = slog.Default()
+	}
+	if h.cfg.Patience == 0 {
+		h.cfg.Patience = defaultPatience
 	}
 	var err error
 	if h.table, err = newTable(cfg.Routes); err != nil {
@@ -116,7 +124,8 @@ func requestOf(ctx context.Context) *request {
 
 func (h *handler) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	start := time.Now()
-	rq := &request{id: uuid.NewString(), challenge: h.cfg.Challenge, writer: &writer{ResponseWriter: rw}}
+	rq := &request{id: uuid.NewString(), challenge: h.cfg.Challenge, writer: h.newWriter(rw)}
+	defer h.limitBody(rw, r)()
 	r = r.WithContext(context.WithValue(r.Context(), requestKey{}, rq))
 	var who Caller
 	defer func() {
@@ -143,6 +152,32 @@ func (h *handler) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h.engine.ServeHTTP(rq.writer, r)
+}
+
+func (h *handler) newWriter(rw http.ResponseWriter) *writer {
+	return &writer{ResponseWriter: rw, conn: http.NewResponseController(rw), patience: h.cfg.Patience}
+}
+
+// limitBody keeps HTTP/1 clients from holding a connection with a body that
+// nobody reads: net/http waits for the rest of it, without end, before it
+// sends an answer or takes the next request. Handlers that do read a body set
+// deadlines of their own. It also takes off what the answer before left.
+// What it returns is to be called in the end.
+func (h *handler) limitBody(rw http.ResponseWriter, r *http.Request) func() {
+	if r.ProtoMajor != 1 {
+		return func() {}
+	}
+	conn := http.NewResponseController(rw)
+	_ = conn.SetWriteDeadline(time.Time{}) // not on a recorder
+	if r.Body == nil || r.Body == http.NoBody {
+		return func() {}
+	}
+	limit := func() {
+		_ = conn.SetReadDeadline(time.Now().Add(h.cfg.Patience))
+		_ = conn.SetWriteDeadline(time.Now().Add(2 * h.cfg.Patience)) // a short answer goes out after the body's time
+	}
+	limit()
+	return limit
 }
 
 // runHandler is the only handler gin knows.

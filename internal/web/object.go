@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strings"
 
 	"gocloud.dev/blob"
 )
@@ -35,6 +36,9 @@ func ServeObject(w http.ResponseWriter, r *http.Request, b *blob.Bucket, key str
 	}
 	if o.CacheControl != "" {
 		head.Set("Cache-Control", o.CacheControl)
+	}
+	if strings.Contains(r.Header.Get("Range"), ",") {
+		r.Header.Del("Range") // the whole is a valid answer too
 	}
 	var content io.ReadSeeker = rd
 	var file *os.File

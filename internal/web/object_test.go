@@ -59,6 +59,7 @@ func serveObject(t *testing.T, bucket *blob.Bucket) {
 		{"a", "Range", "bytes=4-", 206, "456789"},
 		{"a", "Range", "bytes=2-3", 206, "23"},
 		{"a", "Range", "bytes=10-", 416, ""},
+		{"a", "Range", "bytes=0-0,2-3", 200, "0123456789"},
 		{"a", "If-None-Match", `"a"`, 304, ""},
 		{"b", "", "", 404, "object_missing"},
 	}
