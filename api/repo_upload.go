@@ -90,7 +90,10 @@ func (s *server) putPart(c *gin.Context) {
 	part, err := repo.ParsePart(c.Request.URL.Query())
 	var etag string
 	if err == nil {
-		etag, err = s.repo.PutPart(c.Request.Context(), part, c.Request.ContentLength, c.GetHeader("Content-MD5"), c.Request.Body)
+		conn := http.NewResponseController(c.Writer)
+		body := &patient{ReadCloser: c.Request.Body, conn: conn}
+		etag, err = s.repo.PutPart(c.Request.Context(), part, c.Request.ContentLength, c.GetHeader("Content-MD5"), body)
+		_ = conn.SetReadDeadline(time.Time{}) // the connection may be used again
 	}
 	if err != nil {
 		web.Fail(c, err)
