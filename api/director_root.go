@@ -7,7 +7,6 @@ import (
 
 	"sealift/access"
 	"sealift/internal/web"
-	"sealift/keys"
 	"sealift/uptane"
 )
 
@@ -27,11 +26,8 @@ func (s *server) postDirectorRoot(c *gin.Context) {
 	if err == nil {
 		err = s.vault.PutRoot(c.Request.Context(), who.Namespace, uptane.DirectorRepository, doc)
 	}
-	if reasons := keys.Reasons(err); reasons != nil {
-		err = &refusedRoot{err, reasons}
-	}
 	if err != nil {
-		web.Fail(c, err)
+		web.Fail(c, refuseRoot(err))
 		return
 	}
 	c.Status(http.StatusOK)

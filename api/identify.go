@@ -32,9 +32,11 @@ func remote(r *http.Request) string {
 }
 
 // PublicRoutes are the routes that need no token; a test holds the route table
-// against this list. Parts of uploads carry a capability in their address.
+// against this list. Parts of uploads carry a capability in their address; the
+// public TUF tree answers 404 unless somebody made it public.
 var PublicRoutes = []string{
 	"GET /health", "GET /docs", "GET /docs/openapi.yaml", "GET /docs/openapi.json", "POST /oauth2/token",
+	"GET /tuf/public/:namespace/metadata/:file", "GET /tuf/public/:namespace/targets/*name", "HEAD /tuf/public/:namespace/targets/*name",
 	"PUT " + partPath,
 }
 

@@ -103,14 +103,15 @@ func (s *server) putTargets(c *gin.Context) {
 	c.Status(http.StatusNoContent)
 }
 
-// putTwin stages the TUF document of a role that is about to be pushed.
+// putTwin stages the TUF document of a role that is about to be pushed, or
+// publishes one that comes late.
 func (s *server) putTwin(c *gin.Context) {
 	doc, err := inflated(c, repo.MaxTargets)
 	if err == nil {
 		err = s.repo.StageTwin(c.Request.Context(), web.MustCaller(c).Namespace, uptane.Role(c.Param("role")), doc)
 	}
 	if err != nil {
-		web.Fail(c, err)
+		web.Fail(c, refuseRoot(err))
 		return
 	}
 	c.Status(http.StatusNoContent)
@@ -130,11 +131,8 @@ func (s *server) postRoot(c *gin.Context) {
 	if err == nil {
 		err = s.repo.PutRoot(c.Request.Context(), web.MustCaller(c).Namespace, doc)
 	}
-	if reasons := keys.Reasons(err); reasons != nil {
-		err = &refusedRoot{err, reasons}
-	}
 	if err != nil {
-		web.Fail(c, err)
+		web.Fail(c, refuseRoot(err))
 		return
 	}
 	c.Status(http.StatusOK)
@@ -145,6 +143,14 @@ func (s *server) postRoot(c *gin.Context) {
 type refusedRoot struct {
 	error
 	reasons []string
+}
+
+// refuseRoot returns err with the reasons where they belong, if it has some.
+func refuseRoot(err error) error {
+	if reasons := keys.Reasons(err); reasons != nil {
+		return &refusedRoot{err, reasons}
+	}
+	return err
 }
 
 func (r *refusedRoot) Unwrap() error { return r.error }

@@ -93,7 +93,7 @@ func OpenAPI() []byte { return openapi }
 func (s *server) routes() ([]web.Route, error) {
 	all, err := s.publicRoutes()
 	for _, part := range [][]web.Route{
-		s.provisionRoutes(), s.directorRoutes(), s.repoRoutes(), s.treehubRoutes(), s.reportRoutes(),
+		s.provisionRoutes(), s.directorRoutes(), s.repoRoutes(), s.tufRoutes(), s.treehubRoutes(), s.reportRoutes(),
 	} {
 		all = append(all, part...)
 	}

@@ -120,6 +120,16 @@ func (v *Vault) RootTwin(ctx context.Context, ns uptane.Namespace, version int) 
 	return v.rootDoc(ctx, state, uptane.TUF, version, state.twin)
 }
 
+// RootTwinVersion returns the version of the last root that has a TUF flavour,
+// 0 if none has. It costs what [Vault.RootVersion] does.
+func (v *Vault) RootTwinVersion(ctx context.Context, ns uptane.Namespace) (int, error) {
+	state, err := v.rootState(ctx, ns, uptane.ImageRepository)
+	if err != nil {
+		return 0, err
+	}
+	return state.twin, nil
+}
+
 func (v *Vault) rootDoc(ctx context.Context, state *rootState, f uptane.Flavour, version, last int) ([]byte, error) {
 	if version == 0 {
 		version = last

@@ -25,6 +25,8 @@ var (
 	ErrUploadMissing  = fault.New(fault.NotFound, "upload_not_found", "no such upload, or it has expired")
 	ErrUpload         = fault.New(fault.Invalid, "invalid_upload", "the upload breaks a rule")
 	ErrPartURL        = fault.New(fault.Forbidden, "invalid_part_url", "the upload address is not valid or no longer valid")
+	ErrTUFOff         = fault.New(fault.NotFound, "tuf_off", "the namespace offers nothing to TUF clients")
+	ErrTwinMissing    = fault.New(fault.PreconditionFailed, "tuf_twin_missing", "a root lacks its TUF document")
 	ErrBusy           = fault.New(fault.Unavailable, "repository_busy", "others kept changing the repository; try again")
 )
 

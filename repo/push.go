@@ -65,7 +65,7 @@ type push struct {
 	row     pushRow
 	root    int // version of the root it was verified under
 	changes changes
-	twin    string // digest of the TUF document that is published with it, "" none
+	twin    *twinRow // the TUF document that is published with it, nil if there is none
 }
 
 // accept judges a push and stages it.
@@ -102,13 +102,8 @@ func (r *Repo) accept(ctx context.Context, ns uptane.Namespace, doc []byte, chec
 	if p.row, err = r.stage(ctx, ns, base, d, by); err != nil {
 		return nil, err
 	}
-	sum := targetsDigest(&d.Payload)
-	twin, err := r.twin(ctx, ns, uptane.RoleTargets, sum, d.Signed)
-	if err != nil {
+	if p.twin, err = r.twin(ctx, ns, uptane.RoleTargets, targetsDigest(&d.Payload), d.Signed); err != nil {
 		return nil, err
-	}
-	if twin != nil {
-		p.twin = sum
 	}
 	r.remark(ctx, ns, d)
 	return p, nil
@@ -206,7 +201,7 @@ func (r *Repo) stage(ctx context.Context, ns uptane.Namespace, base pushRow, d u
 // publish signs snapshot and timestamp of a staged push and makes all three
 // visible.
 func (r *Repo) publish(ctx context.Context, ns uptane.Namespace, p *push) error {
-	snapshot, timestamp, err := r.seal(ctx, ns, p.row)
+	snapshot, timestamp, err := r.seal(ctx, tree{ns, uptane.Uptane}, p.row)
 	if err != nil {
 		return err
 	}
@@ -222,7 +217,7 @@ func (r *Repo) publish(ctx context.Context, ns uptane.Namespace, p *push) error 
 			return errSuperseded
 		}
 		for role, row := range map[uptane.Role]documentRow{uptane.RoleSnapshot: snapshot, uptane.RoleTimestamp: timestamp} {
-			seen, err := r.store.lastServed(ctx, tx, ns, role, row.RootVersion, p.row.Base)
+			seen, err := r.store.of(tree{ns, uptane.Uptane}).lastServed(ctx, tx, role, row.RootVersion, p.row.Base)
 			if err != nil {
 				return err
 			}
@@ -237,7 +232,7 @@ func (r *Repo) publish(ctx context.Context, ns uptane.Namespace, p *push) error 
 	}
 	r.forget(ns)
 	r.log.InfoContext(ctx, "targets published", "namespace", ns, "version", p.row.Version, "by", p.row.CreatedBy,
-		"added", len(p.changes.added), "removed", len(p.changes.removed), "snapshot", snapshot.Version, "timestamp", timestamp.Version)
+		"added", len(p.changes.added), "removed", len(p.changes.removed), "snapshot", snapshot.Version, "timestamp", timestamp.Version, "tuf", p.twin != nil)
 	return nil
 }
 
@@ -249,11 +244,11 @@ func (r *Repo) makeVisible(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace
 	if err := r.store.published(ctx, tx, ns, p.row, now); err != nil {
 		return err
 	}
-	if err := r.store.voidOthers(ctx, tx, ns, p.row.ID); err != nil {
+	if err := r.store.of(tree{ns, uptane.Uptane}).voidOthers(ctx, tx, p.row.ID); err != nil {
 		return err
 	}
-	if p.twin != "" {
-		if err := r.store.publishTwin(ctx, tx, ns, uptane.RoleTargets, p.twin, now); err != nil {
+	if p.twin != nil {
+		if err := r.makeTwinVisible(ctx, tx, ns, p.row.ID, *p.twin); err != nil {
 			return err
 		}
 	}

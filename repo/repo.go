@@ -48,14 +48,26 @@ const (
 	minLeft       = 72 * time.Hour
 )
 
+// RootTwins keeps the TUF flavour of the roots of Image repositories.
+type RootTwins interface {
+	// RootTwinVersion is the version of the last root that has a twin, 0 if none
+	// has; it answers from memory like Config.RootVersion.
+	RootTwinVersion(context.Context, uptane.Namespace) (int, error)
+	// RootTwin returns a twin, or a fault.
+	RootTwin(ctx context.Context, ns uptane.Namespace, version int) ([]byte, error)
+	// PutRootTwin adds the twin of the earliest root that lacks one, or answers a
+	// fault.
+	PutRootTwin(ctx context.Context, ns uptane.Namespace, twin []byte) error
+}
+
 // What bounds an uploaded image and its parts, in bytes, where Config does not.
 const (
 	DefaultMaxImage = 3_000_000_000
 	DefaultPartSize = 100 << 20
 )
 
-// Config says what a Repo stands on. All but the sizes, PutRoots, Now and Log
-// is required.
+// Config says what a Repo stands on. All but the sizes, PutRoots, RootTwins, Now
+// and Log is required.
 type Config struct {
 	DB     *db.DB
 	Bucket *blob.Bucket  // no other keys than Repo's
@@ -70,6 +82,8 @@ type Config struct {
 	// PutRoots makes a root the current one, with its TUF twin or nil. Nil
 	// refuses new roots.
 	PutRoots func(ctx context.Context, ns uptane.Namespace, repo uptane.Repository, root, tuf []byte) error
+	// RootTwins are the roots of TUF clients; nil offers none.
+	RootTwins RootTwins
 	// Complete returns a fault that names what is absent unless a commit is
 	// completely stored in TreeHub.
 	Complete func(context.Context, uptane.Namespace, ostree.Checksum) error
@@ -92,8 +106,8 @@ type Repo struct {
 	now    func() time.Time
 	log    *slog.Logger
 
-	flight singleflight.Group // one reading of a namespace at a time
-	sets   sync.Map           // uptane.Namespace -> *view
+	flight singleflight.Group // one reading of a tree at a time
+	sets   sync.Map           // tree -> *view
 	roots  sync.Map           // uptane.Namespace -> *rootDocument
 }
 
@@ -143,8 +157,8 @@ func (r *Repo) Create(ctx context.Context, ns uptane.Namespace) (string, error) 
 // ID returns what x-ats-tuf-repo-id says: the repository's name on the wire. It
 // answers ErrNoRepository if the namespace has none.
 func (r *Repo) ID(ctx context.Context, ns uptane.Namespace) (string, error) {
-	if v := r.view(ns).get(); v != nil {
-		return v.id, nil
+	if v := r.view(tree{ns, uptane.Uptane}).get(); v != nil {
+		return v.repository.ID, nil
 	}
 	row, err := r.repository(ctx, ns)
 	return row.ID, err

@@ -2,6 +2,7 @@ package repo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -61,24 +62,35 @@ func (r *Repo) NextRoot(ctx context.Context, ns uptane.Namespace) ([]byte, error
 }
 
 // PutRoot makes doc the current root, together with its TUF twin if one is
-// staged. It answers the faults of Config.PutRoots. Devices get snapshot and
-// timestamp signed under it from then on; targets stay as they are until the
+// staged. It answers the faults of Config.PutRoots, and ErrTwinMissing where TUF
+// is on and no twin is staged: its clients could not follow. Devices get snapshot
+// and timestamp signed under it from then on; targets stay as they are until the
 // next push.
 func (r *Repo) PutRoot(ctx context.Context, ns uptane.Namespace, doc []byte) error {
 	if r.cfg.PutRoots == nil {
 		return ErrInvalid.With("this server takes no new roots")
 	}
-	var twin []byte
-	var sum string
+	var twin *twinRow
+	var bytes []byte
+	row, err := r.repository(ctx, ns)
+	if err != nil && !errors.Is(err, ErrNoRepository) { // the first root comes before the repository
+		return err
+	}
 	// What is no root has no twin, and Config.PutRoots says why.
 	if d, err := uptane.OpenRoot(uptane.Uptane, doc, nil, time.Time{}); err == nil {
-		sum = rootDigest(&d.Payload)
-		if twin, err = r.twin(ctx, ns, uptane.RoleRoot, sum, d.Signed); err != nil {
+		if twin, err = r.twin(ctx, ns, uptane.RoleRoot, rootDigest(&d.Payload), d.Signed); err != nil {
 			return err
 		}
+		if twin != nil {
+			bytes = twin.Document
+		} else if row.TUF {
+			if err := r.requireRootTwin(ctx, ns, int(d.Payload.Version)); err != nil {
+				return err
+			}
+		}
 	}
-	err := r.cfg.PutRoots(ctx, ns, uptane.ImageRepository, doc, twin)
-	if f := fault.Of(err); f != nil && f.Kind() == fault.Invalid && twin != nil {
+	err = r.cfg.PutRoots(ctx, ns, uptane.ImageRepository, doc, bytes)
+	if f := fault.Of(err); f != nil && f.Kind() == fault.Invalid && twin != nil && !row.TUF {
 		// TUF clients can wait, devices cannot: try without.
 		if alone := r.cfg.PutRoots(ctx, ns, uptane.ImageRepository, doc, nil); alone == nil {
 			r.log.WarnContext(ctx, "root published without its TUF document", "namespace", ns, "reason", err)
@@ -92,7 +104,7 @@ func (r *Repo) PutRoot(ctx context.Context, ns uptane.Namespace, doc []byte) err
 	if twin == nil {
 		return nil
 	}
-	if err := r.store.publishTwin(ctx, r.store.db, ns, uptane.RoleRoot, sum, r.now().UnixMilli()); err != nil {
+	if _, err := r.store.publishTwin(ctx, r.store.db, ns, uptane.RoleRoot, *twin, r.now().UnixMilli()); err != nil {
 		r.log.ErrorContext(ctx, "keeping twin of root failed", "namespace", ns, "error", err)
 	}
 	return nil

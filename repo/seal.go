@@ -28,17 +28,21 @@ func (d documentRow) left(now time.Time) time.Duration { return time.UnixMilli(d
 
 // seal returns the snapshot and timestamp of a push that are to be served under
 // the current root, signing what is missing or aged. It fails with errSuperseded
-// when the push is neither visible nor staged on the visible one, and with
-// uptane.ErrRootChanged when a new root came in between.
-func (r *Repo) seal(ctx context.Context, ns uptane.Namespace, p pushRow) (snapshot, timestamp documentRow, err error) {
-	root, err := r.root(ctx, ns)
+// when the push is neither visible nor staged on the visible one, with
+// uptane.ErrRootChanged when a new root came in between, and with ErrTwinMissing
+// when TUF clients cannot follow to the current root.
+func (r *Repo) seal(ctx context.Context, t tree, p pushRow) (snapshot, timestamp documentRow, err error) {
+	root, err := r.root(ctx, t.ns)
+	if err == nil && t.flavour == uptane.TUF {
+		err = r.requireTwins(ctx, t.ns, root.version)
+	}
 	if err != nil {
 		return snapshot, timestamp, err
 	}
 	if !r.now().Before(root.payload.Expires) {
 		return snapshot, timestamp, ErrRootExpired.Withf("version %d ended %s", root.version, root.payload.Expires.Format(time.RFC3339))
 	}
-	j := job{ns: ns, root: root, push: p, role: uptane.RoleSnapshot, life: SnapshotLife}
+	j := job{tree: t, root: root, push: p, role: uptane.RoleSnapshot, life: SnapshotLife}
 	if snapshot, err = r.sealRole(ctx, j); err != nil {
 		return snapshot, timestamp, err
 	}
@@ -49,7 +53,7 @@ func (r *Repo) seal(ctx context.Context, ns uptane.Namespace, p pushRow) (snapsh
 
 // job is one document to be signed.
 type job struct {
-	ns       uptane.Namespace
+	tree
 	root     *rootDocument
 	push     pushRow
 	role     uptane.Role
@@ -68,7 +72,7 @@ func (r *Repo) sealRole(ctx context.Context, j job) (documentRow, error) {
 		if row.Document != nil {
 			return row, nil
 		}
-		doc, err := uptane.SealPayload(ctx, uptane.Uptane, r.cfg.Signer, uptane.Job{
+		doc, err := uptane.SealPayload(ctx, j.flavour, r.cfg.Signer, uptane.Job{
 			Namespace: j.ns, Repository: uptane.ImageRepository, Role: j.role, RootVersion: row.RootVersion,
 		}, row.Payload)
 		if err != nil {
@@ -77,7 +81,7 @@ func (r *Repo) sealRole(ctx context.Context, j job) (documentRow, error) {
 		if err := r.keepSealed(ctx, j, row.Version, doc); err != nil {
 			return row, fmt.Errorf("storing %s of %s: %w", j.role, j.ns, err)
 		}
-		row, err = r.store.document(ctx, j.ns, j.role, row.Version)
+		row, err = r.store.of(j.tree).document(ctx, j.role, row.Version)
 		if errors.Is(err, db.ErrNoRows) {
 			continue // given up meanwhile: its version is used
 		}
@@ -94,7 +98,7 @@ func (r *Repo) keepSealed(ctx context.Context, j job, version int, doc []byte) e
 		if err := r.store.touch(ctx, tx, j.ns); err != nil {
 			return err
 		}
-		return r.store.seal(ctx, tx, j.ns, j.role, version, doc)
+		return r.store.of(j.tree).seal(ctx, tx, j.role, version, doc)
 	})
 }
 
@@ -106,22 +110,23 @@ func (r *Repo) writeAhead(ctx context.Context, j job) (documentRow, error) {
 		return documentRow{}, fmt.Errorf("reading root in which keys of %s changed: %w", j.role, err)
 	}
 	var row documentRow
+	docs := r.store.of(j.tree)
 	err = r.store.db.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
 		repository, err := r.store.lock(ctx, tx, j.ns)
 		if err != nil {
 			return err
 		}
-		visible := j.push.ID == repository.Push
-		if !visible && j.push.Base != repository.Push {
+		visible := j.push.ID == repository.visible(j.flavour)
+		if !visible && (j.flavour == uptane.TUF || j.push.Base != repository.Push) {
 			return errSuperseded
 		}
-		row, err = r.store.newest(ctx, tx, j.ns, j.role, j.push.ID, j.root.version)
+		row, err = docs.newest(ctx, tx, j.role, j.push.ID, j.root.version)
 		if err != nil && !errors.Is(err, db.ErrNoRows) {
 			return err
 		}
 		suits := err == nil && j.suits(row, r.now())
 		if suits && !visible { // then it must be newer than what is
-			seen, err := r.store.lastServed(ctx, tx, j.ns, j.role, since, j.push.Base)
+			seen, err := docs.lastServed(ctx, tx, j.role, since, j.push.Base)
 			if err != nil {
 				return err
 			}
@@ -152,16 +157,17 @@ func epoch() time.Time { return time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC) }
 
 // newVersion gives up what the push has unsigned and writes the next version.
 func (r *Repo) newVersion(ctx context.Context, tx *sqlx.Tx, j job, since int) (documentRow, error) {
-	if err := r.store.void(ctx, tx, j.ns, j.role, j.push.ID); err != nil {
+	docs := r.store.of(j.tree)
+	if err := docs.void(ctx, tx, j.role, j.push.ID); err != nil {
 		return documentRow{}, err
 	}
-	last, err := r.store.lastVersion(ctx, tx, j.ns, j.role, since)
+	last, err := docs.lastVersion(ctx, tx, j.role, since)
 	if err != nil {
 		return documentRow{}, err
 	}
 	now := r.now()
 	minutes := int(now.Sub(epoch()) / time.Minute)
-	version, err := r.store.freeVersion(ctx, tx, j.ns, j.role, max(last+1, minutes))
+	version, err := docs.freeVersion(ctx, tx, j.role, max(last+1, minutes))
 	if err != nil {
 		return documentRow{}, err
 	}
@@ -175,17 +181,17 @@ func (r *Repo) newVersion(ctx context.Context, tx *sqlx.Tx, j job, since int) (d
 	if row.Payload, err = j.payload(version, expires); err != nil {
 		return row, err
 	}
-	return row, r.store.addDocument(ctx, tx, j.ns, j.role, row)
+	return row, docs.add(ctx, tx, j.role, row)
 }
 
 func (j job) payload(version int, expires time.Time) ([]byte, error) {
 	if j.role == uptane.RoleSnapshot {
 		s := uptane.NewSnapshot(int64(version), expires, int64(j.push.Version), nil)
-		return uptane.Payload(uptane.Uptane, j.role, s)
+		return uptane.Payload(j.flavour, j.role, s)
 	}
-	t, err := uptane.NewTimestamp(uptane.Uptane, int64(version), expires, j.snapshot.Document)
+	t, err := uptane.NewTimestamp(j.flavour, int64(version), expires, j.snapshot.Document)
 	if err != nil {
 		return nil, err
 	}
-	return uptane.Payload(uptane.Uptane, j.role, t)
+	return uptane.Payload(j.flavour, j.role, t)
 }

@@ -23,6 +23,19 @@ type repositoryRow struct {
 	ID         string `db:"id"`
 	Push       string `db:"push"`
 	Generation int64  `db:"generation"`
+	TUF        bool   `db:"tuf"`           // its TUF flavour is served
+	Anonymous  bool   `db:"tuf_anonymous"` // without credentials, too
+	TUFPush    string `db:"tuf_push"`
+}
+
+const repositoryColumns = `id, push, generation, tuf, tuf_anonymous, tuf_push`
+
+// visible is the push that clients of a flavour see, "" none yet.
+func (r repositoryRow) visible(f uptane.Flavour) string {
+	if f == uptane.TUF {
+		return r.TUFPush
+	}
+	return r.Push
 }
 
 // addRepository returns db.ErrExists if the namespace has a repository.
@@ -34,7 +47,7 @@ func (s store) addRepository(ctx context.Context, ns uptane.Namespace, id string
 
 func (s store) repository(ctx context.Context, ns uptane.Namespace) (repositoryRow, error) {
 	var row repositoryRow
-	err := s.db.GetContext(ctx, &row, `SELECT id, push, generation FROM repo_repository WHERE namespace = $1`, ns)
+	err := s.db.GetContext(ctx, &row, `SELECT `+repositoryColumns+` FROM repo_repository WHERE namespace = $1`, ns)
 	return row, err
 }
 
@@ -48,7 +61,7 @@ func (s store) namespaces(ctx context.Context) ([]uptane.Namespace, error) {
 func (s store) lock(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace) (repositoryRow, error) {
 	var row repositoryRow
 	err := tx.GetContext(ctx, &row,
-		`UPDATE repo_repository SET generation = generation WHERE namespace = $1 RETURNING id, push, generation`, ns)
+		`UPDATE repo_repository SET generation = generation WHERE namespace = $1 RETURNING `+repositoryColumns, ns)
 	return row, err
 }
 
@@ -112,121 +125,6 @@ func (s store) published(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, 
 	}
 	_, err = tx.ExecContext(ctx,
 		`DELETE FROM repo_push WHERE namespace = $1 AND base = $2 AND published_at = 0`, ns, p.Base)
-	return err
-}
-
-// documentRow is a snapshot or timestamp, sealed when Document is not nil.
-type documentRow struct {
-	Version     int    `db:"version"`
-	Push        string `db:"push"`
-	RootVersion int    `db:"root_version"`
-	Snapshot    int    `db:"snapshot"`
-	Payload     []byte `db:"payload"`
-	Document    []byte `db:"document"`
-	Expires     int64  `db:"expires"`
-	Capped      bool   `db:"capped"`
-	CreatedAt   int64  `db:"created_at"`
-}
-
-const documentColumns = `version, push, root_version, snapshot, payload, document, expires, capped, created_at`
-
-// served returns the newest sealed timestamp of a push under a root.
-func (s store) served(ctx context.Context, ns uptane.Namespace, push string, root int) (documentRow, error) {
-	var row documentRow
-	err := s.db.GetContext(ctx, &row,
-		`SELECT `+documentColumns+` FROM repo_document
-		WHERE namespace = $1 AND role = $2 AND push = $3 AND root_version = $4 AND NOT void AND document IS NOT NULL
-		ORDER BY version DESC LIMIT 1`, ns, uptane.RoleTimestamp, push, root)
-	return row, err
-}
-
-func (s store) document(ctx context.Context, ns uptane.Namespace, role uptane.Role, version int) (documentRow, error) {
-	var row documentRow
-	err := s.db.GetContext(ctx, &row,
-		`SELECT `+documentColumns+` FROM repo_document WHERE namespace = $1 AND role = $2 AND version = $3 AND NOT void`,
-		ns, role, version)
-	return row, err
-}
-
-// newest returns the newest document of a push under a root, sealed or not.
-func (s store) newest(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, role uptane.Role, push string, root int) (documentRow, error) {
-	var row documentRow
-	err := tx.GetContext(ctx, &row,
-		`SELECT `+documentColumns+` FROM repo_document
-		WHERE namespace = $1 AND role = $2 AND push = $3 AND root_version = $4 AND NOT void
-		ORDER BY version DESC LIMIT 1`, ns, role, push, root)
-	return row, err
-}
-
-// lastVersion is the highest version of a role since a root, 0 if there is none.
-func (s store) lastVersion(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, role uptane.Role, since int) (int, error) {
-	var last int
-	err := tx.GetContext(ctx, &last,
-		`SELECT COALESCE(MAX(version), 0) FROM repo_document WHERE namespace = $1 AND role = $2 AND root_version >= $3`,
-		ns, role, since)
-	return last, err
-}
-
-// lastServed is the highest version of a role that devices may have seen, or may
-// yet see, of a push; 0 if there is none.
-func (s store) lastServed(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, role uptane.Role, since int, push string) (int, error) {
-	var last int
-	err := tx.GetContext(ctx, &last,
-		`SELECT COALESCE(MAX(version), 0) FROM repo_document
-		WHERE namespace = $1 AND role = $2 AND root_version >= $3 AND push = $4 AND NOT void`, ns, role, since, push)
-	return last, err
-}
-
-// freeVersion is the lowest version from candidate on that no row ever had.
-func (s store) freeVersion(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, role uptane.Role, candidate int) (int, error) {
-	rows, err := tx.QueryContext(ctx,
-		`SELECT version FROM repo_document WHERE namespace = $1 AND role = $2 AND version >= $3 ORDER BY version`,
-		ns, role, candidate)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = rows.Close() }()
-	for rows.Next() {
-		var taken int
-		if err := rows.Scan(&taken); err != nil {
-			return 0, err
-		}
-		if taken > candidate {
-			break
-		}
-		candidate++
-	}
-	return candidate, rows.Err()
-}
-
-func (s store) addDocument(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, role uptane.Role, d documentRow) error {
-	_, err := tx.ExecContext(ctx,
-		`INSERT INTO repo_document (namespace, role, version, push, root_version, snapshot, payload, expires, capped, created_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
-		ns, role, d.Version, d.Push, d.RootVersion, d.Snapshot, d.Payload, d.Expires, d.Capped, d.CreatedAt)
-	return err
-}
-
-// void gives up the unsealed documents of a push; their versions stay used.
-func (s store) void(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, role uptane.Role, push string) error {
-	_, err := tx.ExecContext(ctx,
-		`UPDATE repo_document SET void = TRUE
-		WHERE namespace = $1 AND role = $2 AND push = $3 AND document IS NULL AND NOT void`, ns, role, push)
-	return err
-}
-
-// voidOthers gives up every unsealed document that is not of this push.
-func (s store) voidOthers(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, push string) error {
-	_, err := tx.ExecContext(ctx,
-		`UPDATE repo_document SET void = TRUE WHERE namespace = $1 AND push <> $2 AND document IS NULL AND NOT void`, ns, push)
-	return err
-}
-
-// seal stores the signed bytes where none are stored, so that the first win.
-func (s store) seal(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, role uptane.Role, version int, doc []byte) error {
-	_, err := tx.ExecContext(ctx,
-		`UPDATE repo_document SET document = $4
-		WHERE namespace = $1 AND role = $2 AND version = $3 AND document IS NULL AND NOT void`, ns, role, version, doc)
 	return err
 }
 

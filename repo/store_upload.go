@@ -112,6 +112,11 @@ type imageRow struct {
 	IdleSince int64            `db:"idle_since"`
 }
 
+// idle is the condition of images that no target names, neither a visible one
+// nor one that TUF clients still see.
+const idle = `idle_since > 0 AND NOT EXISTS (
+	SELECT 1 FROM repo_tuf_target t WHERE t.namespace = repo_image.namespace AND t.image = repo_image.id)`
+
 const imageColumns = `namespace, id, filename, sha256, length, blob, created_at, created_by, idle_since`
 
 func (s store) addImage(ctx context.Context, tx *sqlx.Tx, i imageRow) error {
@@ -152,14 +157,14 @@ func (s store) imagesOf(ctx context.Context, ns uptane.Namespace, filenames []st
 func (s store) idleImages(ctx context.Context, ns uptane.Namespace, limit, offset int) ([]imageRow, error) {
 	var rows []imageRow
 	err := s.db.SelectContext(ctx, &rows,
-		`SELECT `+imageColumns+` FROM repo_image WHERE namespace = $1 AND idle_since > 0
+		`SELECT `+imageColumns+` FROM repo_image WHERE namespace = $1 AND `+idle+`
 		ORDER BY idle_since, id LIMIT $2 OFFSET $3`, ns, limit, offset)
 	return rows, err
 }
 
 func (s store) countIdleImages(ctx context.Context, ns uptane.Namespace) (int64, error) {
 	var n int64
-	err := s.db.GetContext(ctx, &n, `SELECT count(*) FROM repo_image WHERE namespace = $1 AND idle_since > 0`, ns)
+	err := s.db.GetContext(ctx, &n, `SELECT count(*) FROM repo_image WHERE namespace = $1 AND `+idle, ns)
 	return n, err
 }
 
@@ -168,7 +173,7 @@ func (s store) countIdleImages(ctx context.Context, ns uptane.Namespace) (int64,
 func (s store) oldImages(ctx context.Context, ns uptane.Namespace, before int64, limit int) ([]imageRow, error) {
 	var rows []imageRow
 	err := s.db.SelectContext(ctx, &rows,
-		`SELECT `+imageColumns+` FROM repo_image WHERE namespace = $1 AND idle_since > 0 AND idle_since < $2
+		`SELECT `+imageColumns+` FROM repo_image WHERE namespace = $1 AND idle_since < $2 AND `+idle+`
 		ORDER BY idle_since LIMIT $3`, ns, before, limit)
 	return rows, err
 }
@@ -191,46 +196,5 @@ func (s store) dropImage(ctx context.Context, i imageRow) error {
 	if err == nil && len(found) == 0 {
 		return db.ErrNoRows
 	}
-	return err
-}
-
-// twinRow is a TUF document that says the same as an Uptane one.
-type twinRow struct {
-	Digest      string `db:"digest"`
-	Version     int    `db:"version"`
-	Document    []byte `db:"document"`
-	CreatedAt   int64  `db:"created_at"`
-	PublishedAt int64  `db:"published_at"`
-}
-
-// addTwin keeps the newest bytes for a digest, unless they are published.
-func (s store) addTwin(ctx context.Context, ns uptane.Namespace, role uptane.Role, t twinRow) error {
-	_, err := s.db.ExecContext(ctx,
-		`INSERT INTO repo_twin (namespace, role, digest, version, document, created_at) VALUES ($1, $2, $3, $4, $5, $6)
-		ON CONFLICT (namespace, role, digest) DO UPDATE SET document = excluded.document, created_at = excluded.created_at
-		WHERE repo_twin.published_at = 0`, ns, role, t.Digest, t.Version, t.Document, t.CreatedAt)
-	return err
-}
-
-func (s store) twin(ctx context.Context, ns uptane.Namespace, role uptane.Role, digest string) (twinRow, error) {
-	var row twinRow
-	err := s.db.GetContext(ctx, &row,
-		`SELECT digest, version, document, created_at, published_at FROM repo_twin
-		WHERE namespace = $1 AND role = $2 AND digest = $3`, ns, role, digest)
-	return row, err
-}
-
-// publishTwin keeps a staged twin for good.
-func (s store) publishTwin(ctx context.Context, q sqlx.ExecerContext, ns uptane.Namespace, role uptane.Role, digest string, now int64) error {
-	_, err := q.ExecContext(ctx,
-		`UPDATE repo_twin SET published_at = $4 WHERE namespace = $1 AND role = $2 AND digest = $3 AND published_at = 0`,
-		ns, role, digest, now)
-	return err
-}
-
-// dropTwins forgets staged twins whose document never came.
-func (s store) dropTwins(ctx context.Context, ns uptane.Namespace, before int64) error {
-	_, err := s.db.ExecContext(ctx,
-		`DELETE FROM repo_twin WHERE namespace = $1 AND published_at = 0 AND created_at < $2`, ns, before)
 	return err
 }

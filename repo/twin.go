@@ -1,6 +1,7 @@
 package repo
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/jmoiron/sqlx"
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
 	"sealift/internal/db"
@@ -23,8 +25,10 @@ const twinLife = 24 * time.Hour
 // StageTwin keeps the TUF document of a root or targets that is about to be
 // pushed. The push publishes both if they say the same; a twin whose document
 // does not come within a day is forgotten. Several may wait at once. Targets
-// must be signed by the current keys, a root by its own. It answers ErrInvalid
-// or ErrTooLarge.
+// must be signed by the current keys, a root by its own. A twin that comes late,
+// of the visible targets or of the earliest root that lacks one, is published at
+// once. It answers ErrInvalid, ErrTooLarge, ErrExists for a root that has another
+// twin, or a fault of Config.RootTwins.
 func (r *Repo) StageTwin(ctx context.Context, ns uptane.Namespace, role uptane.Role, doc []byte) error {
 	if len(doc) > MaxTargets {
 		return ErrTooLarge.Withf("%d bytes, of at most %d", len(doc), MaxTargets)
@@ -40,6 +44,9 @@ func (r *Repo) StageTwin(ctx context.Context, ns uptane.Namespace, role uptane.R
 			return ErrInvalid.With(err.Error())
 		}
 		row.Digest, row.Version, row.Document = rootDigest(&d.Payload), int(d.Payload.Version), d.Raw
+		if late, err := r.lateRootTwin(ctx, ns, row.Version, d); late || err != nil {
+			return err
+		}
 	case uptane.RoleTargets:
 		ring, err := r.targetsRing(ctx, ns)
 		if err != nil {
@@ -50,10 +57,13 @@ func (r *Repo) StageTwin(ctx context.Context, ns uptane.Namespace, role uptane.R
 			return ErrInvalid.With(err.Error())
 		}
 		row.Digest, row.Version, row.Document = targetsDigest(&d.Payload), int(d.Payload.Version), d.Raw
+		if late, err := r.lateTargetsTwin(ctx, ns, row, d.Signed); late || err != nil {
+			return err
+		}
 	default:
 		return ErrRoleMissing.Withf("twins of %s are not staged", role)
 	}
-	if err := r.store.addTwin(ctx, ns, role, row); err != nil {
+	if err := r.store.addTwin(ctx, r.store.db, ns, role, row); err != nil {
 		return fmt.Errorf("staging twin of %s of %s: %w", role, ns, err)
 	}
 	return nil
@@ -84,7 +94,7 @@ func digest(role uptane.Role, version int64, expires time.Time, content canonica
 
 // twin returns the staged TUF document of a payload, nil if there is none that
 // says the same.
-func (r *Repo) twin(ctx context.Context, ns uptane.Namespace, role uptane.Role, digest string, signed []byte) ([]byte, error) {
+func (r *Repo) twin(ctx context.Context, ns uptane.Namespace, role uptane.Role, digest string, signed []byte) (*twinRow, error) {
 	row, err := r.store.twin(ctx, ns, role, digest)
 	if errors.Is(err, db.ErrNoRows) {
 		return nil, nil
@@ -103,5 +113,97 @@ func (r *Repo) twin(ctx context.Context, ns uptane.Namespace, role uptane.Role, 
 		r.log.WarnContext(ctx, "staged TUF document left out", "namespace", ns, "role", role, "reason", err)
 		return nil, nil
 	}
-	return row.Document, nil
+	return &row, nil
+}
+
+// lateTargetsTwin publishes the TUF document of the visible targets, when they
+// were pushed without. It reports whether that is what row was.
+func (r *Repo) lateTargetsTwin(ctx context.Context, ns uptane.Namespace, row twinRow, signed []byte) (bool, error) {
+	repository, err := r.repository(ctx, ns)
+	if err != nil || repository.Push == "" || repository.TUFPush == repository.Push {
+		return false, err
+	}
+	push, err := r.store.push(ctx, ns, repository.Push)
+	if err != nil {
+		return false, fmt.Errorf("reading targets of %s: %w", ns, err)
+	}
+	e, err := uptane.ParseEnvelope(uptane.Uptane, push.Document)
+	if err != nil {
+		return false, fmt.Errorf("reading targets of %s: %w", ns, err)
+	}
+	if uptane.Twins(uptane.RoleTargets, e.Signed, signed) != nil {
+		return false, nil // it waits for a push of its own
+	}
+	err = r.store.db.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		now, err := r.store.lock(ctx, tx, ns)
+		if err != nil {
+			return err
+		}
+		if now.Push != push.ID || now.TUFPush == push.ID {
+			return errSuperseded
+		}
+		if err := r.store.addTwin(ctx, tx, ns, uptane.RoleTargets, row); err != nil {
+			return err
+		}
+		return r.makeTwinVisible(ctx, tx, ns, push.ID, row)
+	})
+	if errors.Is(err, errSuperseded) || errors.Is(err, errAgain) {
+		return false, ErrBusy
+	}
+	if err != nil {
+		return false, fmt.Errorf("publishing TUF targets of %s: %w", ns, err)
+	}
+	r.forget(ns)
+	r.log.InfoContext(ctx, "TUF document of visible targets published", "namespace", ns, "version", push.Version)
+	return true, nil
+}
+
+// makeTwinVisible lets TUF clients see a push whose targets are, or become in tx,
+// the visible ones.
+func (r *Repo) makeTwinVisible(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, push string, twin twinRow) error {
+	done, err := r.store.publishTwin(ctx, tx, ns, uptane.RoleTargets, twin, r.now().UnixMilli())
+	if err != nil {
+		return err
+	}
+	if !done {
+		return errAgain // another was staged in its place since it was compared
+	}
+	if err := r.store.of(tree{ns, uptane.TUF}).voidOthers(ctx, tx, push); err != nil {
+		return err
+	}
+	return r.store.setTUFPush(ctx, tx, ns, push)
+}
+
+// lateRootTwin adds the TUF flavour of a root that is published already. It
+// reports whether that is what d was.
+func (r *Repo) lateRootTwin(ctx context.Context, ns uptane.Namespace, version int, d uptane.Document[metadata.RootType]) (bool, error) {
+	if r.cfg.RootTwins == nil {
+		return false, nil
+	}
+	last, err := r.cfg.RootVersion(ctx, ns, uptane.ImageRepository)
+	if err != nil || version > last {
+		return false, err
+	}
+	have, err := r.cfg.RootTwins.RootTwinVersion(ctx, ns)
+	if err != nil {
+		return false, err
+	}
+	if version > have+1 {
+		return false, ErrInvalid.Withf("the TUF document of root version %d must come first", have+1)
+	}
+	if version == have+1 {
+		if err := r.cfg.RootTwins.PutRootTwin(ctx, ns, d.Raw); err != nil {
+			return false, fmt.Errorf("adding TUF root version %d of %s: %w", version, ns, err)
+		}
+		r.forget(ns)
+		return true, nil
+	}
+	raw, err := r.cfg.RootTwins.RootTwin(ctx, ns, version)
+	if err != nil {
+		return false, err
+	}
+	if e, err := uptane.ParseEnvelope(uptane.TUF, raw); err != nil || !bytes.Equal(e.Signed, d.Signed) {
+		return false, ErrExists.Withf("root version %d has another TUF document, for ever", version)
+	}
+	return true, nil // sent again
 }

@@ -76,6 +76,32 @@ func CheckFilename(name string) error {
 	return nil
 }
 
+// HashedName is the name under which TUF clients ask for the bytes of a target:
+// [DIR/]SHA256.NAME.
+func HashedName(filename, sha256 string) string {
+	dir, name := "", filename
+	if i := strings.LastIndexByte(filename, '/'); i >= 0 {
+		dir, name = filename[:i+1], filename[i+1:]
+	}
+	return dir + sha256 + "." + name
+}
+
+// ParseHashedName takes apart what HashedName wrote. Errors wrap ErrName.
+func ParseHashedName(hashed string) (filename, sha256 string, err error) {
+	dir, last := "", hashed
+	if i := strings.LastIndexByte(hashed, '/'); i >= 0 {
+		dir, last = hashed[:i+1], hashed[i+1:]
+	}
+	sha256, name, ok := strings.Cut(last, ".")
+	if !ok || !lowerHex(sha256, 64) {
+		return "", "", fmt.Errorf("reading hash in target file name %.400q: %w", hashed, ErrName)
+	}
+	if err := CheckFilename(dir + name); err != nil {
+		return "", "", err
+	}
+	return dir + name, sha256, nil
+}
+
 // DirectorCustom is what Director targets say about the whole document.
 type DirectorCustom struct {
 	// CorrelationID comes back in the vehicle's report; without it failures are

@@ -87,7 +87,7 @@ func (v *services) openRepositories(ctx context.Context, s settings, log *slog.L
 	v.closers = append(v.closers, images.Close)
 	if v.repo, err = repo.New(ctx, repo.Config{
 		DB: v.db, Bucket: images, Signer: v.vault, Roots: v.vault, RootVersion: v.vault.RootVersion,
-		RoleKeysSince: v.vault.RoleKeysSince, PutRoots: v.vault.PutRoots, Complete: v.treehub.RequireComplete, Log: log,
+		RoleKeysSince: v.vault.RoleKeysSince, PutRoots: v.vault.PutRoots, RootTwins: v.vault, Complete: v.treehub.RequireComplete, Log: log,
 	}); err != nil {
 		return err
 	}
