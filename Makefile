@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
-.PHONY: all build static deps check test demo bench fuzz test-aktualizr clean
+.PHONY: all build static deps check test demo bench fuzz test-aktualizr test-libostree clean
 
 BIN := bin
 TOOLS := sealift garage-push garage-sign
@@ -46,6 +46,10 @@ fuzz:
 # The real client is the judge: AKTUALIZR_BIN=<folder with aktualizr, garage-push, garage-check ...>
 test-aktualizr: build
 	@bash .ci/test-aktualizr
+
+# Holds our reader against the C library through its Go binding; needs libostree-dev.
+test-libostree:
+	CGO_ENABLED=1 go test -tags libostree -count=1 -run TheCLibrary -v ./treehub/ostree
 
 clean:
 	rm -rf $(BIN) bench.json
