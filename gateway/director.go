@@ -15,9 +15,12 @@ const (
 	maxManifest     = 2 << 20
 )
 
+// patternECUs is the route that counts for more than others: see limits.
+const patternECUs = "/director/ecus"
+
 func (s *server) directorRoutes() []web.Route {
 	return []web.Route{
-		{Method: http.MethodPost, Pattern: "/director/ecus", Permission: permitDevice, Handler: s.postECUs},
+		{Method: http.MethodPost, Pattern: patternECUs, Permission: permitDevice, Handler: s.postECUs},
 		{Method: http.MethodPut, Pattern: "/director/manifest", Permission: permitDevice, Handler: s.putManifest},
 		{Method: http.MethodGet, Pattern: "/director/:filename", Permission: permitDevice, Handler: s.getDirectorMetadata},
 	}

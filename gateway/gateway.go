@@ -97,5 +97,9 @@ func (s *server) routes() ([]web.Route, error) {
 	} {
 		all = append(all, part...)
 	}
+	limits := newLimits(s.now)
+	for i := range all {
+		all[i] = limits.limit(all[i])
+	}
 	return all, err
 }
