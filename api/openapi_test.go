@@ -48,7 +48,7 @@ func TestScopesAreDocumented(t *testing.T) {
 			} `json:"schemas"`
 		} `json:"components"`
 	}
-	if err := json.Unmarshal(read(t, "/docs/openapi.json").Body.Bytes(), &doc); err != nil {
+	if err := json.Unmarshal(reader(t)("/docs/openapi.json").Body.Bytes(), &doc); err != nil {
 		t.Fatal(err)
 	}
 	scope := doc.Components.Schemas.Scope
@@ -63,7 +63,8 @@ func TestScopesAreDocumented(t *testing.T) {
 }
 
 func TestDocsPage(t *testing.T) {
-	rec := read(t, "/docs")
+	read := reader(t)
+	rec := read("/docs")
 	page := rec.Body.String()
 	routes, err := api.Routes()
 	if err != nil {
@@ -82,7 +83,7 @@ func TestDocsPage(t *testing.T) {
 		t.Errorf("the page reaches out: %s", m)
 	}
 	for _, m := range regexp.MustCompile(`(?:href|src)="([^"]*)"`).FindAllStringSubmatch(page, -1) {
-		if read(t, m[1]).Code != http.StatusOK {
+		if read(m[1]).Code != http.StatusOK {
 			t.Errorf("the page links to %s", m[1])
 		}
 	}
@@ -91,13 +92,16 @@ func TestDocsPage(t *testing.T) {
 	}
 }
 
-func read(t *testing.T, path string) *httptest.ResponseRecorder {
+// reader asks an api without services.
+func reader(t *testing.T) func(path string) *httptest.ResponseRecorder {
 	t.Helper()
 	h, err := api.New(api.Config{Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	rec := httptest.NewRecorder()
-	h.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, path, nil))
-	return rec
+	return func(path string) *httptest.ResponseRecorder {
+		rec := httptest.NewRecorder()
+		h.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, path, nil))
+		return rec
+	}
 }

@@ -6,10 +6,12 @@ import (
 	_ "embed"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"html/template"
 	"net/http"
 	"strings"
+	"sync"
 
 	"github.com/gin-gonic/gin"
 	"gopkg.in/yaml.v3"
@@ -25,41 +27,44 @@ var docsStyle string
 // a page that needs no script and nothing from other servers, and the document
 // itself as /docs/openapi.yaml and /docs/openapi.json. Anchors and merge keys,
 // which keep the source short but not every reader of YAML knows, are gone.
+// They are made when somebody first asks, so that a start does not wait for it.
 func Docs(doc []byte) ([]Route, error) {
 	d, err := parseDocument(doc)
 	if err != nil {
 		return nil, err
 	}
-	page, err := renderDocs(d)
-	if err != nil {
-		return nil, fmt.Errorf("rendering OpenAPI document: %w", err)
-	}
-	tree, err := documentTree(doc)
-	if err != nil {
-		return nil, err
-	}
-	asJSON, err := json.Marshal(tree)
-	if err != nil {
-		return nil, fmt.Errorf("writing OpenAPI document as JSON: %w", err)
-	}
-	asYAML, err := yaml.Marshal(tree)
-	if err != nil {
-		return nil, fmt.Errorf("writing OpenAPI document as YAML: %w", err)
-	}
+	made := sync.OnceValues(func() (docsForms, error) { return makeDocs(d) })
 	hash := sha256.Sum256([]byte(docsStyle))
 	policy := "default-src 'none'; frame-ancestors 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) + "'"
-	return []Route{
-		{Method: http.MethodGet, Pattern: "/docs", Permission: Public, Handler: func(c *gin.Context) {
+	show := func(path, contentType string, form func(docsForms) []byte) Route {
+		return Route{Method: http.MethodGet, Pattern: path, Permission: Public, Handler: func(c *gin.Context) {
+			forms, err := made()
+			if err != nil {
+				Fail(c, err)
+				return
+			}
 			c.Header("Content-Security-Policy", policy)
-			Raw(c, "text/html; charset=utf-8", page)
-		}},
-		{Method: http.MethodGet, Pattern: "/docs/openapi.yaml", Permission: Public, Handler: func(c *gin.Context) {
-			Raw(c, "application/yaml", asYAML)
-		}},
-		{Method: http.MethodGet, Pattern: "/docs/openapi.json", Permission: Public, Handler: func(c *gin.Context) {
-			Raw(c, "application/json", asJSON)
-		}},
+			Raw(c, contentType, form(forms))
+		}}
+	}
+	return []Route{
+		show("/docs", "text/html; charset=utf-8", func(f docsForms) []byte { return f.page }),
+		show("/docs/openapi.yaml", "application/yaml", func(f docsForms) []byte { return f.yaml }),
+		show("/docs/openapi.json", "application/json", func(f docsForms) []byte { return f.json }),
 	}, nil
+}
+
+// docsForms are the forms in which a document is shown.
+type docsForms struct{ page, yaml, json []byte }
+
+func makeDocs(d document) (docsForms, error) {
+	page, errPage := renderDocs(d)
+	asYAML, errYAML := yaml.Marshal(d.tree)
+	asJSON, errJSON := json.Marshal(d.tree)
+	if err := errors.Join(errPage, errYAML, errJSON); err != nil {
+		return docsForms{}, fmt.Errorf("showing OpenAPI document: %w", err)
+	}
+	return docsForms{page, asYAML, asJSON}, nil
 }
 
 type docsGroup struct {

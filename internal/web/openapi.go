@@ -1,6 +1,7 @@
 package web
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"path"
@@ -28,6 +29,8 @@ type document struct {
 		Parameters map[string]parameter     `yaml:"parameters"`
 		Responses  map[string]responseEntry `yaml:"responses"`
 	} `yaml:"components"`
+
+	tree any // all of it as JSON has it: aliases and merges of YAML are gone
 }
 
 type pathItem struct {
@@ -67,30 +70,22 @@ type responseEntry struct {
 
 func parseDocument(doc []byte) (document, error) {
 	var d document
-	if err := yaml.Unmarshal(doc, &d); err != nil {
+	var root yaml.Node
+	err := yaml.Unmarshal(doc, &root)
+	if err == nil {
+		err = errors.Join(root.Decode(&d), root.Decode(&d.tree))
+	}
+	if err != nil {
 		return document{}, fmt.Errorf("reading OpenAPI document: %w", err)
 	}
 	if !strings.HasPrefix(d.OpenAPI, "3.1.") {
 		return document{}, fmt.Errorf("reading OpenAPI document: version is %q, want 3.1", d.OpenAPI)
 	}
-	tree, err := documentTree(doc)
-	if err != nil {
-		return document{}, err
-	}
-	if err := checkReferences(tree, tree); err != nil {
+	d.tree = jsonTree(d.tree)
+	if err := checkReferences(d.tree, d.tree); err != nil {
 		return document{}, fmt.Errorf("reading OpenAPI document: %w", err)
 	}
 	return d, nil
-}
-
-// documentTree returns a document as JSON has it: aliases and merges of YAML
-// are gone.
-func documentTree(doc []byte) (any, error) {
-	var tree any
-	if err := yaml.Unmarshal(doc, &tree); err != nil {
-		return nil, fmt.Errorf("reading OpenAPI document: %w", err)
-	}
-	return jsonTree(tree), nil
 }
 
 // checkReferences fails if a reference in part leads to nothing in tree.
