@@ -11,13 +11,13 @@ const (
 	TreehubRead   = "treehub:read"
 	TreehubPush   = "treehub:push"
 	RepoRead      = "repo:read"
-	RepoSign      = "repo:sign" // offline-signed metadata and images
+	RepoSign      = "repo:sign" // images, offline-signed metadata, the Director's root too
 	DirectorRead  = "director:read"
 	DirectorWrite = "director:write"
 	RegistryRead  = "registry:read"
 	RegistryWrite = "registry:write"
 	KeysRead      = "keys:read"
-	KeysWrite     = "keys:write" // certificates, online keys, Director root
+	KeysWrite     = "keys:write" // certificates, online keys
 	AccessRead    = "access:read"
 	AccessWrite   = "access:write" // tokens
 )
