@@ -129,6 +129,7 @@ func (s *server) deviceLines(ctx context.Context, ns uptane.Namespace, images si
 			lines = append(lines, f.line())
 		}
 	}
+	slices.SortStableFunc(lines, func(a, b deviceLine) int { return b.Findings[0].urgency() - a.Findings[0].urgency() })
 	return lines, nil
 }
 

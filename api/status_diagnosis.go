@@ -116,7 +116,7 @@ func (f facts) ofContact() []finding {
 		return []finding{finding{Code: "not_polled", Level: levelWarning, Advice: "look whether the device is switched on and reaches the gateway", Text: text + consequence}.since(heard)}
 	}
 	waits := func(a director.Assignment) bool {
-		return a.Status == director.Assigned && heard.Before(a.CreatedAt) && f.now.Sub(a.CreatedAt) > pollGrace
+		return a.Status == director.Assigned && !heard.After(a.CreatedAt) && f.now.Sub(a.CreatedAt) > pollGrace
 	}
 	switch {
 	case slices.ContainsFunc(f.open, waits):
@@ -227,29 +227,45 @@ func (f facts) ofAssignment(a director.Assignment) finding {
 // progress is the newest event about an assignment since it was offered. An
 // ECU that has sent manifests after it was applied is not waiting for a reboot
 // any more.
-func (f facts) progress(a director.Assignment) (registry.Event, bool) {
+func (f facts) progress(a director.Assignment) (newest registry.Event, ok bool) {
 	for _, e := range f.events {
 		if e.Correlation != a.Correlation || e.ECU != "" && e.ECU != string(a.Serial) || e.ReceivedAt.Before(a.OfferedAt) {
 			continue
 		}
-		if _, known := steps[e.Type]; !known {
+		if steps[e.Type].words == "" {
 			continue
 		}
 		if e.Type == "EcuInstallationApplied" && a.Status != director.NeedsCompletion && f.director.ManifestAt.After(e.ReceivedAt) {
 			continue
 		}
-		return e, true
+		if !ok || later(e, newest) {
+			newest, ok = e, true
+		}
 	}
-	return registry.Event{}, false
+	return newest, ok
 }
 
-// steps are the events of an installation, in words.
-var steps = map[string]string{
-	"EcuDownloadStarted":       "downloading",
-	"EcuDownloadCompleted":     "downloaded, not installed yet",
-	"EcuInstallationStarted":   "installing",
-	"EcuInstallationApplied":   "installed, not running yet",
-	"EcuInstallationCompleted": "installed; the manifest that says so has not come",
+// later orders events that may have come in one batch and within one second.
+func later(a, b registry.Event) bool {
+	if n := a.ReceivedAt.Compare(b.ReceivedAt); n != 0 {
+		return n > 0
+	}
+	if n := a.DeviceTime.Compare(b.DeviceTime); n != 0 {
+		return n > 0
+	}
+	return steps[a.Type].order > steps[b.Type].order
+}
+
+// steps are the events of an installation, in order and in words.
+var steps = map[string]struct {
+	order int
+	words string
+}{
+	"EcuDownloadStarted":       {1, "downloading"},
+	"EcuDownloadCompleted":     {2, "downloaded, not installed yet"},
+	"EcuInstallationStarted":   {3, "installing"},
+	"EcuInstallationApplied":   {4, "installed, not running yet"},
+	"EcuInstallationCompleted": {5, "installed; the manifest that says so has not come"},
 }
 
 // ofProgress words the step an installation is at.
@@ -265,7 +281,7 @@ func (f facts) ofProgress(name string, e registry.Event) finding {
 	if f.now.Sub(e.ReceivedAt) > stall {
 		l = levelWarning
 	}
-	return finding{Code: "in_progress", Level: l, Text: fmt.Sprintf("%s: %s since %s", name, steps[e.Type], clock(f.now, e.ReceivedAt))}.since(e.ReceivedAt)
+	return finding{Code: "in_progress", Level: l, Text: fmt.Sprintf("%s: %s since %s", name, steps[e.Type].words, clock(f.now, e.ReceivedAt))}.since(e.ReceivedAt)
 }
 
 func after(separator, text string) string {

@@ -37,11 +37,11 @@ type finding struct {
 
 // byUrgency puts the most urgent findings first and keeps the order otherwise.
 func byUrgency(list []finding) []finding {
-	slices.SortStableFunc(list, func(a, b finding) int {
-		return slices.Index(levels, b.Level) - slices.Index(levels, a.Level)
-	})
+	slices.SortStableFunc(list, func(a, b finding) int { return b.urgency() - a.urgency() })
 	return list
 }
+
+func (f finding) urgency() int { return slices.Index(levels, f.Level) }
 
 // since returns f with the moment it began.
 func (f finding) since(t time.Time) finding {

@@ -107,7 +107,7 @@ func (store) events(ctx context.Context, q sqlx.QueryerContext, ns uptane.Namesp
 		ReceivedAt  int64  `db:"received_at"`
 	}
 	err := sqlx.SelectContext(ctx, q, &rows, `SELECT id, type, version, ecu, correlation, payload, device_time, received_at `+where+`
-		ORDER BY received_at DESC, id DESC LIMIT $4 OFFSET $5`, ns, device, correlation, limit, offset)
+		ORDER BY received_at DESC, device_time DESC, id DESC LIMIT $4 OFFSET $5`, ns, device, correlation, limit, offset)
 	list := make([]Event, len(rows))
 	for i, r := range rows {
 		list[i] = Event{ID: r.ID, Type: r.Type, Version: r.Version, ECU: r.ECU, Correlation: r.Correlation, Payload: r.Payload, DeviceTime: millis(r.DeviceTime), ReceivedAt: millis(r.ReceivedAt)}

@@ -25,7 +25,7 @@ func newTarget() *cobra.Command {
 	for _, c := range []*cobra.Command{list, show} {
 		f.bind(c)
 	}
-	target.AddCommand(list, show)
+	target.AddCommand(list, show, newTargetAdd())
 	return target
 }
 
