@@ -110,8 +110,16 @@ func (h *Home) OpenTargets(raw []byte) (uptane.Document[metadata.TargetsType], e
 
 // PullTargets verifies what the server sent and makes it the unsigned targets,
 // with checksum, the server's name for this state, to be given back at the push.
+//
+// Targets older than those pulled or pushed last are refused with
+// uptane.ErrRollback, and so are others of the same version: whoever holds the
+// server, but no offline key, could otherwise have images signed anew that were
+// taken out. Without unsigned targets there is nothing to compare with.
 func (h *Home) PullTargets(raw []byte, checksum string) (int64, error) {
 	doc, err := h.OpenTargets(raw)
+	if err == nil {
+		err = h.checkProgress(doc)
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -123,6 +131,32 @@ func (h *Home) PullTargets(raw []byte, checksum string) (int64, error) {
 		return 0, err
 	}
 	return doc.Payload.Version, h.setChecksum(checksum)
+}
+
+// checkProgress holds what the server sent against what it is known to have had.
+func (h *Home) checkProgress(doc uptane.Document[metadata.TargetsType]) error {
+	last, err := h.Checksum()
+	if err != nil || last == "" { // nothing pulled or pushed yet
+		return err
+	}
+	v, err := h.unsigned(uptane.RoleTargets)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	known, sent := intOf(v, "version"), doc.Payload.Version
+	switch {
+	case sent < known:
+		return fmt.Errorf("the server sent targets version %d, it had version %d before: %w; "+
+			"if the server went back to an older state on purpose, remove %s and pull again",
+			sent, known, uptane.ErrRollback, h.unsignedPath(uptane.RoleTargets))
+	case sent == known && ChecksumOf(doc.Raw) != last:
+		return fmt.Errorf("the server sent other targets of version %d than it had before: %w; "+
+			"if that is so on purpose, remove %s and pull again", sent, uptane.ErrRollback, h.unsignedPath(uptane.RoleTargets))
+	}
+	return nil
 }
 
 // Pushed notes that the server took a signed role: the next version is one more

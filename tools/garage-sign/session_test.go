@@ -262,6 +262,45 @@ func TestLostAnswer(t *testing.T) {
 	}
 }
 
+// A server in the wrong hands shows an older state, which was signed once, so
+// that an image taken out since is signed anew.
+func TestServerGoesBack(t *testing.T) {
+	r := newRepository(t, false)
+	s := newShell(t)
+	s.credentials(r, nil)
+	s.must("init -r a -h $D -c $D/credentials.zip")
+	states := [][]byte{r.targets}
+	for _, version := range []string{"1", "2"} {
+		s.must("targets pull -r a -h $D")
+		s.must(strings.NewReplacer("V", version, "tufrepo", "a", "$D/gs", "$D").Replace(yoctoAdd))
+		s.must("targets sign -r a -h $D --key-name targets")
+		s.must("targets push -r a -h $D")
+		states = append(states, r.targets)
+	}
+	unsigned := s.file("a/roles/unsigned/targets.json")
+	for _, old := range states[:2] {
+		r.targets = old
+		s.fails(1, "rollback", "targets pull -r a -h $D")
+	}
+	// Two builders signed version 3; the server shows now one, now the other.
+	other := newShell(t)
+	other.credentials(r, nil)
+	other.must("init -r a -h $D -c $D/credentials.zip")
+	other.must("targets pull -r a -h $D")
+	other.must("targets sign -r a -h $D --key-name targets --expire-after 2M")
+	other.must("targets push -r a -h $D")
+	s.fails(1, "other targets of version 3", "targets pull -r a -h $D")
+	if s.file("a/roles/unsigned/targets.json") != unsigned {
+		t.Error("a refused pull changed the unsigned targets")
+	}
+	r.targets = states[2]
+	s.must("targets pull -r a -h $D")
+	// A restored backup is taken on purpose only.
+	r.targets = states[1]
+	check(t, os.Remove(filepath.Join(s.dir, "a/roles/unsigned/targets.json")))
+	s.must("targets pull -r a -h $D")
+}
+
 // Root keys change while a builder still has the old archive.
 func TestRotation(t *testing.T) {
 	r := newRepository(t, true)
