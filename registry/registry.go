@@ -196,7 +196,7 @@ func (r *Registry) Record(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace,
 		}
 	}
 	if c.Report != nil {
-		entry := history{Kind: "report", Correlation: c.Report.CorrelationID, At: c.At, Detail: reportDetail(c.Report)}
+		entry := history{Kind: "report", Correlation: c.Report.CorrelationID, At: c.At, Detail: c.Report}
 		if err := r.store.addHistory(ctx, tx, ns, device, entry); err != nil {
 			return fmt.Errorf("recording report: %w", err)
 		}
@@ -227,14 +227,6 @@ func (r *Registry) recordECUs(ctx context.Context, tx *sqlx.Tx, ns uptane.Namesp
 		return fmt.Errorf("recording registration: %w", err)
 	}
 	return nil
-}
-
-func reportDetail(r *uptane.InstallReport) map[string]any {
-	items := make([]map[string]any, len(r.Items))
-	for i, item := range r.Items {
-		items[i] = map[string]any{"ecu": item.ECU, "success": item.Result.Success, "code": item.Result.Code, "description": item.Result.Description}
-	}
-	return map[string]any{"success": r.Result.Success, "code": r.Result.Code, "description": r.Result.Description, "items": items, "raw_report": r.RawReport}
 }
 
 // HistoryEntry is one thing that happened to a device.

@@ -183,7 +183,7 @@ func (store) replaceHardware(ctx context.Context, q sqlx.ExecerContext, ns uptan
 type history struct {
 	At                     time.Time
 	Kind, ECU, Correlation string
-	Detail                 map[string]any
+	Detail                 any
 }
 
 func (store) addHistory(ctx context.Context, q sqlx.ExecerContext, ns uptane.Namespace, device uptane.DeviceID, h history) error {

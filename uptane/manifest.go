@@ -47,26 +47,27 @@ type ECUReport struct {
 	Custom          json.RawMessage // any JSON, nil where there is none
 }
 
-// InstallReport is the outcome of an update.
+// InstallReport is the outcome of an update. Its JSON has the members the device
+// sent, of which others are left out.
 type InstallReport struct {
-	CorrelationID string // of the Director targets, may be empty
-	Result        Result
-	Items         []ItemResult
-	RawReport     string
+	CorrelationID string       `json:"correlation_id"` // of the Director targets, may be empty
+	Result        Result       `json:"result"`
+	Items         []ItemResult `json:"items"`
+	RawReport     string       `json:"raw_report"`
 }
 
 // Result is the outcome on a device or an ECU. Success decides; Code is OK or any
 // text.
 type Result struct {
-	Success     bool
-	Code        string
-	Description string
+	Success     bool   `json:"success"`
+	Code        string `json:"code"`
+	Description string `json:"description"`
 }
 
 // ItemResult is the outcome on one ECU.
 type ItemResult struct {
-	ECU    ECUSerial
-	Result Result
+	ECU    ECUSerial `json:"ecu"`
+	Result Result    `json:"result"`
 }
 
 // ParseManifest reads a manifest and verifies nothing. Errors wrap ErrMalformed
