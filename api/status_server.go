@@ -139,6 +139,7 @@ type imageStatus struct {
 	Snapshot  document `json:"snapshot"`
 	Timestamp document `json:"timestamp"`
 	Count     int      `json:"targetCount"`
+	TUF       tufState `json:"tuf"`
 }
 
 type directorStatus struct {
@@ -157,7 +158,12 @@ func (s *server) imageStatus(ctx context.Context, ns uptane.Namespace, count int
 			return out, fmt.Errorf("reading %s: %w", name, err)
 		}
 	}
-	return out, nil
+	tuf, err := s.repo.TUF(ctx, ns)
+	if fault.Of(err) != nil { // no repository or root
+		err = nil
+	}
+	out.TUF = viewTUF(tuf)
+	return out, err
 }
 
 func (s *server) directorStatus(ctx context.Context, ns uptane.Namespace) (directorStatus, error) {
@@ -205,6 +211,7 @@ func (s *server) serverFindings(ctx context.Context, ns uptane.Namespace, st sta
 		expiry(now, "image targets", "targets_expiring", st.Image.Targets, targetsNotice, "sign them again: garage-sign targets pull, sign, push"),
 		expiry(now, "image snapshot", "snapshot_expiring", st.Image.Snapshot, 0, ""),
 		expiry(now, "image timestamp", "timestamp_expiring", st.Image.Timestamp, 0, ""),
+		ofTUF(st.Image.TUF),
 		expiry(now, "Director root", "root_expiring", st.Director.Root, rootNotice, "sign and push a new one"),
 		unsigned(st))
 	update, err := s.ofNewestUpdate(ctx, ns, st.Updates)

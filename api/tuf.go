@@ -53,6 +53,23 @@ func viewTUF(t repo.TUF) tufState {
 	return tufState{t.On, t.Anonymous, t.Root, t.RootTwin, t.Targets, t.TUFTargets, t.Behind()}
 }
 
+// ofTUF is about what TUF clients miss.
+func ofTUF(t tufState) []finding {
+	switch {
+	case !t.Enabled:
+		return nil
+	case t.RootTwin < t.Root:
+		return []finding{{Code: "tuf_root_missing", Level: levelError,
+			Text:   fmt.Sprintf("TUF clients cannot follow to root version %d: it has no TUF document", t.RootTwin+1),
+			Advice: "send it (PUT tuf/root), or switch TUF off"}}
+	case t.Behind > 0:
+		return []finding{{Code: "tuf_behind", Level: levelWarning,
+			Text:   fmt.Sprintf("TUF clients are %d versions of targets behind", t.Behind),
+			Advice: "sign targets with garage-sign, which makes their TUF document, too, and push"}}
+	}
+	return nil
+}
+
 func (s *server) getTUF(c *gin.Context) {
 	state, err := s.repo.TUF(c.Request.Context(), web.MustCaller(c).Namespace)
 	if err != nil {

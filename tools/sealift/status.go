@@ -79,6 +79,7 @@ type statusAnswer struct {
 	Image struct {
 		Root, Targets, Snapshot, Timestamp documentAnswer
 		TargetCount                        int
+		TUF                                tufAnswer
 	}
 	Director struct{ Root documentAnswer }
 	Updates  []struct {
@@ -112,7 +113,7 @@ func (st statusAnswer) print(w io.Writer) error {
 	if err := t.end(); err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "%d signed targets\n", st.Image.TargetCount)
+	fmt.Fprintf(w, "%d signed targets%s\n", st.Image.TargetCount, st.Image.TUF.note())
 	if len(st.Commits) > 0 {
 		fmt.Fprintln(w, "\nCOMMITS")
 	}
