@@ -70,10 +70,18 @@ type ItemResult struct {
 	Result Result    `json:"result"`
 }
 
+// What a device may send at most: five hundred ECUs need 15 thousand values.
+const (
+	maxDeviceValues = 1 << 16
+	// maxPartSignatures are the signatures of one ECU, each of which costs a
+	// verification.
+	maxPartSignatures = 4
+)
+
 // ParseManifest reads a manifest and verifies nothing. Errors wrap ErrMalformed
 // or ErrSignature, in an ECUError where the part of one ECU is at fault.
 func ParseManifest(raw []byte) (*Manifest, error) {
-	v, err := canonical.Parse(raw, canonical.Options{})
+	v, err := canonical.Parse(raw, canonical.Options{MaxValues: maxDeviceValues})
 	if err != nil {
 		return nil, fmt.Errorf("reading manifest: %w: %w", ErrMalformed, err)
 	}
@@ -151,6 +159,9 @@ func VerifyManifest(raw []byte, primary ECUSerial, keys map[ECUSerial]Key) (*Man
 func (p part) verify(k Key) error {
 	if len(p.sigs) == 0 {
 		return fmt.Errorf("no signature: %w", ErrSignature)
+	}
+	if len(p.sigs) > maxPartSignatures {
+		return fmt.Errorf("%d signatures of one ECU: %w", len(p.sigs), ErrSignature)
 	}
 	for _, s := range p.sigs {
 		if err := k.Verify(s.Method, p.message, s.Sig); err != nil {

@@ -25,7 +25,7 @@ type Registration struct {
 // wrap ErrMalformed, ErrECU or ErrKey, in an ECUError where one ECU is at fault.
 func ParseRegistration(raw []byte) (Registration, error) {
 	var r Registration
-	v, err := canonical.Parse(raw, canonical.Options{})
+	v, err := canonical.Parse(raw, canonical.Options{MaxValues: maxDeviceValues})
 	if err != nil {
 		return r, fmt.Errorf("reading ECU registration: %w: %w", ErrMalformed, err)
 	}

@@ -28,6 +28,9 @@ type Options struct {
 	Free bool
 	// MaxDepth bounds the nesting of arrays and objects; 0 means 64.
 	MaxDepth int
+	// MaxValues bounds how many values there are in all: each takes some sixty
+	// times the two bytes it may be written in. 0 is no bound.
+	MaxValues int
 }
 
 // Parse reads one JSON value that fills raw. Any error wraps ErrSyntax and
@@ -59,9 +62,10 @@ func Normalize(raw []byte, o Options) ([]byte, error) {
 }
 
 type parser struct {
-	in  []byte
-	pos int
-	o   Options
+	in     []byte
+	pos    int
+	o      Options
+	values int
 }
 
 func (p *parser) fail(why string) error {
@@ -82,6 +86,9 @@ func (p *parser) peek() byte {
 }
 
 func (p *parser) value(depth int) (Value, error) {
+	if p.values++; p.o.MaxValues > 0 && p.values > p.o.MaxValues {
+		return Value{}, p.fail("too many values")
+	}
 	switch c := p.peek(); {
 	case c == '{' || c == '[':
 		if depth == p.o.MaxDepth {
