@@ -60,6 +60,14 @@ func TestRegistryRoutes(t *testing.T) {
 	s.ask(access.Admin, http.StatusBadRequest, http.MethodPatch, path, `{}`)
 	s.ask(access.Read, http.StatusNotFound, http.MethodGet, "/api/v1/devices/nobody/packages", "")
 
+	s.readReports(path, id)
+}
+
+// readReports reads what the device of that path said of itself after its
+// first update.
+func (s *server) readReports(path, id string) {
+	t := s.t
+	t.Helper()
 	if network := s.get(path + "/system_info/network"); at(network, "deviceUuid") != id || at(network, "hostname") == nil {
 		t.Errorf("network: %v", network)
 	}

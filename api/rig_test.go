@@ -58,7 +58,6 @@ type server struct {
 	image    *home.Home
 	dir      *ostree.Dir
 	tokens   map[access.Scope]string
-	signed   int64 // version of the image targets
 
 	mu sync.Mutex
 	at time.Time
