@@ -141,7 +141,7 @@ func TestConcurrentReadsAfterExpiry(t *testing.T) {
 		}
 		snapshots := 0
 		for name := range w.signed {
-			if name[:1] == "s" {
+			if name[:1] == "S" {
 				snapshots++
 			}
 		}

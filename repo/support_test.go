@@ -109,7 +109,7 @@ func (w *world) server() *server {
 	}
 	r, err := repo.New(w.t.Context(), repo.Config{
 		DB: w.db, Bucket: w.bucket, Signer: watched{w, vault}, Roots: vault, RootVersion: vault.RootVersion,
-		RoleKeysSince: vault.RoleKeysSince, PutRoots: vault.PutRoots, Complete: w.complete,
+		RoleKeysSince: vault.RoleKeysSince, PutRoots: vault.PutRoots, RootTwins: vault, Complete: w.complete,
 		MaxImage: 10_000, PartSize: 1000, Now: w.clock.now,
 	})
 	if err != nil {
@@ -134,9 +134,12 @@ func (s watched) Sign(ctx context.Context, job uptane.Job, msg []byte) ([]uptane
 			return nil, err
 		}
 	}
-	var head struct{ Version int }
+	var head struct {
+		Type    string `json:"_type"` // spelled as in its flavour
+		Version int
+	}
 	mustDecode(s.w.t, msg, &head)
-	name := fmt.Sprintf("%s version %d", job.Role, head.Version)
+	name := fmt.Sprintf("%s version %d", head.Type, head.Version)
 	s.w.mu.Lock()
 	if other, ok := s.w.signed[name]; ok && other != string(msg) {
 		s.w.t.Errorf("%s is signed with two contents:\n%s\n%s", name, other, msg)

@@ -42,18 +42,23 @@ func (r *Repo) TUF(ctx context.Context, ns uptane.Namespace) (TUF, error) {
 			return t, fmt.Errorf("reading TUF root version of %s: %w", ns, err)
 		}
 	}
-	for id, version := range map[string]*int{row.Push: &t.Targets, row.TUFPush: &t.TUFTargets} {
-		if id == "" {
-			continue
-		}
-		if *version, err = r.store.pushVersion(ctx, ns, id); err != nil {
-			return t, fmt.Errorf("reading targets version of %s: %w", ns, err)
-		}
+	t.Targets, err = r.version(ctx, ns, row.Push)
+	if err == nil {
+		t.TUFTargets, err = r.version(ctx, ns, row.TUFPush)
 	}
-	if row.Push == row.TUFPush {
-		t.TUFTargets = t.Targets
+	return t, err
+}
+
+// version is that of a push, 0 where there is none.
+func (r *Repo) version(ctx context.Context, ns uptane.Namespace, push string) (int, error) {
+	if push == "" {
+		return 0, nil
 	}
-	return t, nil
+	v, err := r.store.pushVersion(ctx, ns, push)
+	if err != nil {
+		return 0, fmt.Errorf("reading targets version of %s: %w", ns, err)
+	}
+	return v, nil
 }
 
 // SetTUF switches the tree for TUF clients on or off, and anonymous reading of

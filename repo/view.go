@@ -183,7 +183,7 @@ func (r *Repo) loadTargets(ctx context.Context, t tree, old *set, s *set) error 
 	if id == s.repository.Push {
 		return nil
 	}
-	newest, err := r.store.pushVersion(ctx, t.ns, s.repository.Push)
+	newest, err := r.version(ctx, t.ns, s.repository.Push)
 	s.behind = newest - s.push.Version
 	return err
 }
