@@ -39,6 +39,7 @@ type updateAnswer struct {
 func newUpdateCreate(f *operatorFlags) *cobra.Command {
 	var name string
 	var devices, targets []string
+	var wait bool
 	c := f.speak(&cobra.Command{
 		Use: "create --device DEVICE --target TARGET", Short: "Assign signed targets to devices", Args: args(cobra.NoArgs),
 		Long: `Assigns signed targets to devices. --target NAME gives the target to every hardware id it
@@ -47,40 +48,46 @@ is made for, --target HARDWAREID=NAME to that one alone. Both flags may be repea
 		if len(devices) == 0 || len(targets) == 0 {
 			return usage(errors.New("name at least one --device and one --target"))
 		}
-		return createUpdate(c.Context(), k, name, devices, targets)
+		id, err := createUpdate(c.Context(), k, name, devices, targets)
+		if err != nil || !wait {
+			return err
+		}
+		return showUpdate(c.Context(), k, id, true)
 	})
+	c.Flags().BoolVar(&wait, "wait", false, "wait until every device is done, as update show --wait does")
 	c.Flags().StringVar(&name, "name", "", "what to call the update")
 	c.Flags().StringArrayVar(&devices, "device", nil, "device, by its own name or its id (repeatable)")
 	c.Flags().StringArrayVar(&targets, "target", nil, "signed target: NAME or HARDWAREID=NAME (repeatable)")
 	return c
 }
 
-func createUpdate(ctx context.Context, k *client, name string, devices, targets []string) error {
+// createUpdate returns the id of the new update.
+func createUpdate(ctx context.Context, k *client, name string, devices, targets []string) (string, error) {
 	images, err := k.imagesByHardware(ctx, targets)
 	if err != nil {
-		return err
+		return "", err
 	}
 	names := map[string]string{} // by id
 	ids := make([]string, len(devices))
 	for i, device := range devices {
 		var d deviceAnswer
 		if _, err := k.get(ctx, devicePath(device), &d); err != nil {
-			return fmt.Errorf("device %s: %w", plain(device), err)
+			return "", fmt.Errorf("device %s: %w", plain(device), err)
 		}
 		ids[i], names[d.UUID] = d.UUID, d.DeviceID
 	}
 	var u updateAnswer
 	raw, err := k.ask(ctx, http.MethodPost, "/api/v1/updates", map[string]any{"name": name, "targets": images, "devices": ids}, &u)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if err := k.show(raw, func(w io.Writer) error { return u.printResult(w, names) }); err != nil {
-		return err
+		return "", err
 	}
 	if len(u.Affected) == 0 {
-		return errors.New("no device gets the update")
+		return "", errors.New("no device gets the update")
 	}
-	return nil
+	return u.UpdateID, nil
 }
 
 // printResult says who gets the update and who does not, and why.
