@@ -96,11 +96,11 @@ func (s *server) readReports(path, id string) {
 		t.Errorf("a page of events: %v", page)
 	}
 	history := s.get(path + "/installation_history")
-	if at(history, "values", 0, "kind") != "report" || at(history, "values", 0, "detail", "success") != true || at(history, "values", 0, "correlationId") != correlation {
+	if at(history, "values", 0, "kind") != "report" || at(history, "values", 0, "detail", "result", "success") != true || at(history, "values", 0, "correlationId") != correlation {
 		t.Errorf("history: %v", history)
 	}
 	over := s.get(path + "/overview")
-	if at(over, "ecus", 0, "filename") != "os-1" || at(over, "ecus", 0, "primary") != true || at(over, "lastReport", "detail", "success") != true || at(over, "manifestAt") == nil {
+	if at(over, "ecus", 0, "filename") != "os-1" || at(over, "ecus", 0, "primary") != true || at(over, "lastReport", "detail", "result", "success") != true || at(over, "manifestAt") == nil {
 		t.Errorf("overview: %v", over)
 	}
 }

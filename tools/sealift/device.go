@@ -85,8 +85,7 @@ type overviewAnswer struct {
 		EventTime     time.Time
 		CorrelationID *string
 		Detail        struct {
-			Success           bool
-			Code, Description string
+			Result struct{ Code, Description string }
 		}
 	}
 }
@@ -116,7 +115,7 @@ func (o overviewAnswer) print(w io.Writer) error {
 		t.row(row[0], row[1])
 	}
 	if r := o.LastReport; r != nil {
-		t.row("last report", strings.TrimSpace(fmt.Sprintf("%s %s %s", when(&r.EventTime), r.Detail.Code, r.Detail.Description)))
+		t.row("last report", strings.TrimSpace(fmt.Sprintf("%s %s %s", when(&r.EventTime), r.Detail.Result.Code, r.Detail.Result.Description)))
 	}
 	if err := t.end(); err != nil {
 		return err
