@@ -25,13 +25,27 @@ import (
 func TestScripts(t *testing.T) {
 	bin := build(t)
 	ports := &ports{next: 20000 + os.Getpid()%800*12}
+	run(t, func(env *testscript.Env) error { return setUp(env, bin, ports) }, "single")
+}
+
+// run runs all scripts; parts of a script may be for one engine alone, which
+// is a condition: [single] or [replicas].
+func run(t *testing.T, setUp func(*testscript.Env) error, engine string) {
+	tuf := &tufClients{t: t}
 	testscript.Run(t, testscript.Params{
 		Dir:                "testdata",
 		RequireUniqueNames: true,
-		Setup:              func(env *testscript.Env) error { return setUp(env, bin, ports) },
+		Setup:              setUp,
+		Condition: func(name string) (bool, error) {
+			if name != "single" && name != "replicas" {
+				return false, fmt.Errorf("unknown condition %q", name)
+			}
+			return name == engine, nil
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"needs": needs, "ready": ready, "exits": exits, "retry": retry, "read": read,
 			"offline-keys": offlineKeys, "commit-tree": commitTree,
+			"gotuf": tuf.gotuf, "tufjs": tuf.js,
 		},
 	})
 }
