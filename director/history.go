@@ -35,7 +35,8 @@ const (
 )
 
 // History returns a page of a device's history, newest first. A device that
-// never was here has none.
+// never was here has none. Of what the device itself caused the last two
+// hundred entries are kept, of what people did all.
 func (d *Director) History(ctx context.Context, ns uptane.Namespace, device uptane.DeviceID, limit, offset int) ([]Entry, error) {
 	rows, err := d.store.history(ctx, ns, device, limit, offset)
 	if err != nil {
@@ -59,7 +60,11 @@ func (d *Director) note(ctx context.Context, q sqlx.ExecerContext, ns uptane.Nam
 		return err
 	}
 	h := historyRow{ID: id.String(), At: d.now().UnixMilli(), Actor: actor, Action: action, Detail: string(raw)}
-	if err := d.store.addHistory(ctx, q, ns, device, h); err != nil {
+	err = d.store.addHistory(ctx, q, ns, device, h)
+	if err == nil && actor == byDevice {
+		err = d.store.forgetEntries(ctx, q, ns, device)
+	}
+	if err != nil {
 		return fmt.Errorf("writing history: %w", err)
 	}
 	return nil

@@ -68,6 +68,7 @@ func (d *Director) receive(ctx context.Context, ns uptane.Namespace, device upta
 	if m.Manifest, err = verify(raw, row.Primary, facts.ecus); err != nil {
 		return err
 	}
+	bound(m.Install)
 	if err := m.checkCounter(row); err != nil {
 		return err
 	}
@@ -79,6 +80,27 @@ func (d *Director) receive(ctx context.Context, ns uptane.Namespace, device upta
 		return nil
 	}
 	return d.store.db.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error { return d.settle(ctx, tx, ns, device, m) })
+}
+
+// bound cuts a report to what is stored of it, here and in the journal.
+func bound(r *uptane.InstallReport) {
+	if r == nil {
+		return
+	}
+	r.RawReport = storable(r.RawReport, maxRawReport)
+	r.CorrelationID = storable(r.CorrelationID, maxCorrelation)
+	if len(r.Items) > maxECUs {
+		r.Items = r.Items[:maxECUs]
+	}
+	boundResult(&r.Result)
+	for i := range r.Items {
+		r.Items[i].ECU = uptane.ECUSerial(storable(string(r.Items[i].ECU), maxSerial))
+		boundResult(&r.Items[i].Result)
+	}
+}
+
+func boundResult(r *uptane.Result) {
+	r.Code, r.Description = storable(r.Code, maxCode), storable(r.Description, maxDescription)
 }
 
 // device reads the row of a device that has ECUs.

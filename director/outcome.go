@@ -26,6 +26,8 @@ const (
 	maxCode        = 255
 	maxDescription = 2000
 	maxFilename    = 4096
+	maxRawReport   = 64 << 10
+	maxSerial      = 64
 )
 
 // Result codes: of clients, and ours where no client said anything.

@@ -32,6 +32,31 @@ func (s store) saveReport(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace,
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 		ON CONFLICT (namespace, device, digest) DO UPDATE SET received_at = excluded.received_at`,
 		ns, device, r.Digest, r.Correlation, r.Success, r.Code, r.Description, r.Report, now)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx,
+		`DELETE FROM director_report WHERE namespace = $1 AND device = $2 AND digest IN (SELECT digest FROM director_report
+			WHERE namespace = $1 AND device = $2 ORDER BY received_at DESC, digest LIMIT $3 OFFSET $4)`,
+		ns, device, atOnce, keptReports)
+	return err
+}
+
+// What is kept of what a device itself causes: it must not be able to fill
+// the database. atOnce bounds what one statement deletes.
+const (
+	keptReports = 100
+	keptEntries = 200
+	atOnce      = 100
+)
+
+// forgetEntries drops the oldest of what the device itself caused. What people
+// did stays.
+func (s store) forgetEntries(ctx context.Context, q sqlx.ExecerContext, ns uptane.Namespace, device uptane.DeviceID) error {
+	_, err := q.ExecContext(ctx,
+		`DELETE FROM director_history WHERE namespace = $1 AND device = $2 AND id IN (SELECT id FROM director_history
+			WHERE namespace = $1 AND device = $2 AND actor = $3 ORDER BY id DESC LIMIT $4 OFFSET $5)`,
+		ns, device, byDevice, atOnce, keptEntries)
 	return err
 }
 

@@ -28,6 +28,11 @@ const (
 	maxPackageItems = 20000
 	maxEventItems   = 1000
 	maxText         = 512
+	maxEvent        = 16 << 10 // bytes of one event
+
+	// What is kept of a device, the newest of each.
+	keptEvents  = 5000
+	keptHistory = 2000
 )
 
 // Document is something a device says of itself.
@@ -192,12 +197,9 @@ func (r *Registry) PutPackages(ctx context.Context, ns uptane.Namespace, device 
 	if _, err := compactJSON(body, MaxPackages); err != nil {
 		return err
 	}
-	var list []Package
-	if err := json.Unmarshal(body, &list); err != nil {
-		return ErrMalformed.With("packages: " + err.Error())
-	}
-	if len(list) > maxPackageItems {
-		return ErrMalformed.Withf("packages: more than %d", maxPackageItems)
+	list, err := readPackages(body)
+	if err != nil {
+		return err
 	}
 	for _, p := range list {
 		if p.Name == "" || len(p.Name) > maxText || len(p.Version) > maxText || !printable(p.Name) || !printable(p.Version) {
@@ -205,6 +207,27 @@ func (r *Registry) PutPackages(ctx context.Context, ns uptane.Namespace, device 
 		}
 	}
 	return wrap("storing packages", r.replacePackages(ctx, ns, device, list))
+}
+
+// readPackages stops at the first package too many: a list of empty ones would
+// take twenty times its bytes.
+func readPackages(body []byte) ([]Package, error) {
+	d := json.NewDecoder(bytes.NewReader(body))
+	if open, err := d.Token(); err != nil || open != json.Delim('[') {
+		return nil, ErrMalformed.With("packages: an array is expected")
+	}
+	var list []Package
+	for d.More() {
+		if len(list) == maxPackageItems {
+			return nil, ErrMalformed.Withf("packages: more than %d", maxPackageItems)
+		}
+		var p Package
+		if err := d.Decode(&p); err != nil {
+			return nil, ErrMalformed.With("packages: " + err.Error())
+		}
+		list = append(list, p)
+	}
+	return list, nil
 }
 
 // Packages lists the installed software of a device by name.

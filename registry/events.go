@@ -36,7 +36,8 @@ type wireEvent struct {
 	Event      json.RawMessage `json:"event"`
 }
 
-// PutEvents stores a batch of events, each id once. Elements that cannot be
+// PutEvents stores a batch of events, each id once; the newest five thousand of
+// a device are kept. Elements that cannot be
 // read are logged and left out: a client that is refused sends the same batch
 // every ten seconds for ever and stalls its updates.
 func (r *Registry) PutEvents(ctx context.Context, ns uptane.Namespace, device uptane.DeviceID, body []byte) error {
@@ -51,13 +52,17 @@ func (r *Registry) PutEvents(ctx context.Context, ns uptane.Namespace, device up
 		return ErrTooManyEvents.Withf("the limit is %d", maxEventItems)
 	}
 	events := make([]Event, 0, len(elements))
-	for i, raw := range elements {
+	var leftOut []error
+	for _, raw := range elements {
 		e, err := r.readEvent(raw)
 		if err != nil {
-			r.log.Warn("an event of a device was left out", "namespace", ns, "device", device, "index", i, "reason", err)
+			leftOut = append(leftOut, err)
 			continue
 		}
 		events = append(events, e)
+	}
+	if len(leftOut) > 0 { // one line however many: the device must not fill the log
+		r.log.Warn("events of a device were left out", "namespace", ns, "device", device, "count", len(leftOut), "first_reason", leftOut[0])
 	}
 	if len(events) == 0 {
 		return nil
@@ -66,6 +71,9 @@ func (r *Registry) PutEvents(ctx context.Context, ns uptane.Namespace, device up
 }
 
 func (r *Registry) readEvent(raw json.RawMessage) (Event, error) {
+	if len(raw) > maxEvent {
+		return Event{}, fmt.Errorf("reading event: it is longer than %d bytes", maxEvent)
+	}
 	var w wireEvent
 	if err := json.Unmarshal(raw, &w); err != nil {
 		return Event{}, fmt.Errorf("reading event: %w", err)

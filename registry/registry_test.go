@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -182,6 +183,57 @@ func TestEventsAreStoredOnce(t *testing.T) {
 			t.Errorf("of the update: %+v %d %v", list, total, err)
 		}
 	})
+}
+
+// A device cannot pile up events: the newest are kept.
+func TestEventsAreBounded(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		r, ctx := open(t, d), t.Context()
+		dev, _, _ := r.EnsureDevice(ctx, ns, "truck-1")
+		other, _, _ := r.EnsureDevice(ctx, ns, "truck-2")
+		event := func(id, text string) string {
+			return `{"id":"` + id + `","eventType":{"id":"X","version":0},"deviceTime":"2026-11-21T23:01:19Z","event":{"note":"` + text + `"}}`
+		}
+		if err := r.PutEvents(ctx, ns, other, []byte("["+event("theirs", "")+"]")); err != nil {
+			t.Fatal(err)
+		}
+		for batch := range 6 {
+			var list []string
+			for i := range 1000 {
+				list = append(list, event(fmt.Sprintf("e%d-%03d", batch, i), ""))
+			}
+			if err := r.PutEvents(ctx, ns, dev, []byte("["+strings.Join(list, ",")+"]")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		list, total, err := r.Events(ctx, ns, dev, "", 0, 1)
+		if err != nil || total != 5000 || list[0].ID != "e5-999" {
+			t.Errorf("%d events, newest %+v, %v", total, list, err)
+		}
+		if err := r.PutEvents(ctx, ns, dev, []byte("["+event("huge", strings.Repeat("x", 17<<10))+"]")); err != nil {
+			t.Errorf("a huge event is left out, not refused: %v", err)
+		}
+		if list, _, _ := r.Events(ctx, ns, dev, "", 0, 1); list[0].ID != "e5-999" {
+			t.Errorf("newest %s", list[0].ID)
+		}
+		if _, total, err := r.Events(ctx, ns, other, "", 0, 1); err != nil || total != 1 {
+			t.Errorf("another device has %d, %v", total, err)
+		}
+	})
+}
+
+// A list of very many empty packages is refused before it takes its room.
+func TestDensePackagesAreCheap(t *testing.T) {
+	r := open(t, dbtest.SQLite(t))
+	dev, _, _ := r.EnsureDevice(t.Context(), ns, "truck-1")
+	body := []byte("[" + strings.Repeat("{},", 1<<20) + "{}]")
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	err := r.PutPackages(t.Context(), ns, dev, body)
+	runtime.ReadMemStats(&after)
+	if used := after.TotalAlloc - before.TotalAlloc; !errors.Is(err, registry.ErrMalformed) || used > 48<<20 {
+		t.Errorf("%v after %d MiB", err, used>>20)
+	}
 }
 
 // The Director's transaction carries the registry's rows: both or neither.

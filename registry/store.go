@@ -186,6 +186,8 @@ type history struct {
 	Detail                 any
 }
 
+// addHistory also drops the oldest entries of the device: it causes them
+// itself and must not be able to pile them up.
 func (store) addHistory(ctx context.Context, q sqlx.ExecerContext, ns uptane.Namespace, device uptane.DeviceID, h history) error {
 	detail, err := json.Marshal(h.Detail)
 	if err != nil {
@@ -197,6 +199,11 @@ func (store) addHistory(ctx context.Context, q sqlx.ExecerContext, ns uptane.Nam
 	}
 	_, err = q.ExecContext(ctx, `INSERT INTO registry_history (namespace, device, id, at, kind, ecu, correlation, detail) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
 		ns, device, id.String(), h.At.UnixMilli(), h.Kind, h.ECU, h.Correlation, string(detail))
+	if err != nil {
+		return err
+	}
+	_, err = q.ExecContext(ctx, `DELETE FROM registry_history WHERE namespace = $1 AND device = $2 AND id IN (SELECT id FROM registry_history
+		WHERE namespace = $1 AND device = $2 ORDER BY id DESC LIMIT 100 OFFSET $3)`, ns, device, keptHistory)
 	return err
 }
 

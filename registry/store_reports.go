@@ -79,8 +79,16 @@ func (r *Registry) addEvents(ctx context.Context, ns uptane.Namespace, device up
 				return err
 			}
 		}
-		return nil
+		return r.store.forgetEvents(ctx, tx, ns, device)
 	})
+}
+
+// forgetEvents drops the oldest events of a device, at most one batch of them:
+// no device can pile up more.
+func (store) forgetEvents(ctx context.Context, q sqlx.ExecerContext, ns uptane.Namespace, device uptane.DeviceID) error {
+	_, err := q.ExecContext(ctx, `DELETE FROM registry_event WHERE namespace = $1 AND device = $2 AND id IN (SELECT id FROM registry_event
+		WHERE namespace = $1 AND device = $2 ORDER BY received_at DESC, id DESC LIMIT $3 OFFSET $4)`, ns, device, maxEventItems, keptEvents)
+	return err
 }
 
 func (store) addEvent(ctx context.Context, q sqlx.ExecerContext, ns uptane.Namespace, device uptane.DeviceID, e Event) error {
