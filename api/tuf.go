@@ -64,7 +64,7 @@ func ofTUF(t tufState) []finding {
 			Advice: "send it (PUT tuf/root), or switch TUF off"}}
 	case t.Behind > 0:
 		return []finding{{Code: "tuf_behind", Level: levelWarning,
-			Text:   fmt.Sprintf("TUF clients are %d versions of targets behind", t.Behind),
+			Text:   fmt.Sprintf("TUF clients see targets version %d, devices %d", t.TUFTargets, t.Targets),
 			Advice: "sign targets with garage-sign, which makes their TUF document, too, and push"}}
 	}
 	return nil

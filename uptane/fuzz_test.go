@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io/fs"
 	"path"
+	"strings"
 	"testing"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
@@ -93,6 +94,23 @@ func FuzzRegistration(f *testing.F) {
 			if k, err := uptane.ParseKey(e.Key.Wire(uptane.Uptane)); err != nil || k != e.Key {
 				t.Fatalf("key of %q reads differently after writing: %v", e.Serial, err)
 			}
+		}
+	})
+}
+
+// What TUF clients ask for names one target, in one spelling.
+func FuzzHashedName(f *testing.F) {
+	sum := strings.Repeat("0a", 32)
+	for _, name := range []string{sum + ".a", "dir/sub/" + sum + ".a.b", sum, sum + ".", "/" + sum + ".a", "../" + sum + ".a", strings.ToUpper(sum) + ".a", ""} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		filename, sha256, err := uptane.ParseHashedName(name)
+		if err != nil {
+			return
+		}
+		if uptane.CheckFilename(filename) != nil || !uptane.KeyID(sha256).Valid() || uptane.HashedName(filename, sha256) != name {
+			t.Fatalf("%q passed as %q and %q", name, filename, sha256)
 		}
 	})
 }

@@ -64,7 +64,7 @@ func (a tufAnswer) print(w io.Writer) error {
 	default:
 		fmt.Fprintln(w, "TUF is off")
 	}
-	t := newTable(w, "", "DEVICES", "TUF CLIENTS")
+	t := newTable(w, "ROLE", "DEVICES", "TUF CLIENTS")
 	t.row("root", fmt.Sprint(a.RootVersion), fmt.Sprint(a.TUFRootVersion))
 	t.row("targets", fmt.Sprint(a.TargetsVersion), fmt.Sprint(a.TUFTargetsVersion))
 	if err := t.end(); err != nil {
@@ -74,7 +74,7 @@ func (a tufAnswer) print(w io.Writer) error {
 		fmt.Fprintf(w, "root version %d and later lack their TUF document; TUF cannot be on without\n", a.TUFRootVersion+1)
 	}
 	if a.Behind > 0 {
-		fmt.Fprintf(w, "TUF clients are %d versions of targets behind: those pushes came without a TUF document\n", a.Behind)
+		fmt.Fprintf(w, "TUF clients are behind by %d: what was pushed last came without its TUF document\n", a.Behind)
 	}
 	return nil
 }
@@ -85,7 +85,7 @@ func (a tufAnswer) note() string {
 	case !a.Enabled:
 		return ""
 	case a.Behind > 0:
-		return fmt.Sprintf("; TUF clients are %d versions behind", a.Behind)
+		return fmt.Sprintf("; TUF clients are behind by %d", a.Behind)
 	}
 	return "; TUF clients see them, too"
 }
