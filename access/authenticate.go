@@ -19,14 +19,12 @@ const (
 // Authenticate returns the caller that an API token or an access token
 // stands for. A right answer may be up to a second old. Remote is the
 // client's address, "" for none: an address that keeps failing gets
-// [ErrTooMany]. It fails with [ErrToken], [ErrExpired] or [ErrRevoked].
+// [ErrTooMany] for what is wrong. What is right is let in all the same, since
+// many may share an address, above all that of a proxy. It fails with [ErrToken], [ErrExpired] or [ErrRevoked].
 func (a *Access) Authenticate(ctx context.Context, remote, text string) (web.Caller, error) {
 	key, now := digest(text), a.now()
 	if who, ok := a.known.get(key, now); ok {
 		return who, nil
-	}
-	if !a.failing.allow(remote) {
-		return web.Caller{}, ErrTooMany
 	}
 	t, err := a.lookUp(ctx, text)
 	if err != nil {
@@ -48,9 +46,6 @@ func (a *Access) Authenticate(ctx context.Context, remote, text string) (web.Cal
 // hours, or as long as the token if that is less. It fails as
 // [Access.Authenticate] does.
 func (a *Access) Exchange(ctx context.Context, remote, clientID, clientSecret string) (string, time.Duration, error) {
-	if !a.failing.allow(remote) {
-		return "", 0, ErrTooMany
-	}
 	text := clientSecret
 	if !strings.HasPrefix(text, tokenPrefix) {
 		text = tokenPrefix + clientID + "_" + clientSecret
@@ -78,11 +73,16 @@ func (a *Access) Exchange(ctx context.Context, remote, clientID, clientSecret st
 	return access, expires.Sub(now), nil
 }
 
-// refuse counts a failure of the client, not of the server.
+// refuse counts a failure of the client, not of the server, and tells one that
+// keeps failing no more than that.
 func (a *Access) refuse(remote string, err error) error {
-	if errors.Is(err, ErrToken) || errors.Is(err, ErrExpired) || errors.Is(err, ErrRevoked) {
-		a.failing.count(remote)
+	if !errors.Is(err, ErrToken) && !errors.Is(err, ErrExpired) && !errors.Is(err, ErrRevoked) {
+		return err
 	}
+	if !a.failing.allow(remote) {
+		return ErrTooMany
+	}
+	a.failing.count(remote)
 	return err
 }
 

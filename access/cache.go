@@ -60,7 +60,7 @@ func (c *cache) clear() {
 
 // An address may fail this often at once, and then twice a second: far more
 // than honest clients behind one address do. Secrets cannot be guessed
-// anyway; this keeps the database and the log from being flooded.
+// anyway; this tells programs that run wild to stop.
 const (
 	failBurst     = 100
 	failPerSecond = 2
@@ -75,7 +75,7 @@ type failures struct {
 
 func newFailures() *failures { return &failures{limit: map[string]*rate.Limiter{}} }
 
-// allow reports whether remote may try.
+// allow reports whether remote has failures left.
 func (f *failures) allow(remote string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
