@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
 
 	"sealift/access"
 	"sealift/internal/web"
@@ -46,13 +47,21 @@ func (s *server) postOAuthToken(c *gin.Context) {
 	}
 	token, life, err := s.access.Exchange(c.Request.Context(), remote(c.Request), id, secret)
 	if err != nil {
-		s.log.Warn("a client's credentials were refused", "client_id", id, "remote", remote(c.Request), "reason", err)
+		s.log.Warn("a client's credentials were refused", "client_id", loggedID(id), "remote", remote(c.Request), "reason", err)
 		c.Header("WWW-Authenticate", `Basic realm="sealift"`)
 		refuse(http.StatusUnauthorized, "invalid_client", "the client id or its secret is not accepted")
 		return
 	}
 	c.Header("Cache-Control", "no-store")
 	c.PureJSON(http.StatusOK, gin.H{"access_token": token, "token_type": "bearer", "expires_in": int(life / time.Second)})
+}
+
+// loggedID keeps out of the log what is no id: people mix it up with the secret.
+func loggedID(id string) string {
+	if uuid.Validate(id) != nil {
+		return "(not an id)"
+	}
+	return id
 }
 
 // parseForm reads a form. Some clients do not encode the scope, which may then
