@@ -29,6 +29,7 @@ type initOptions struct {
 	NoProvisioning bool
 	Plaintext      bool
 	BootstrapUses  int64
+	BootstrapRate  int64
 }
 
 // newInit is `sealift init`: the one ceremony that makes every key.
@@ -59,8 +60,13 @@ GARAGE_SIGN_PASSPHRASE_FILE or asked for). Carry the offline folder away from th
 	c.Flags().BoolVar(&o.NoProvisioning, "no-provisioning", false, "leave the devices' shared certificate out of build.zip")
 	c.Flags().BoolVar(&o.Plaintext, "insecure-plaintext-targets-key", false, "put the targets key into build.zip unsealed, as the Java tool reads it")
 	c.Flags().Int64Var(&o.BootstrapUses, "bootstrap-max-uses", 0, "how many devices the shared certificate may provision; 0 is no limit")
+	c.Flags().Int64Var(&o.BootstrapRate, "bootstrap-per-hour", defaultBootstrapRate, "how many devices the shared certificate may provision within an hour; 0 is no limit")
 	return c
 }
+
+// defaultBootstrapRate is more than a production line makes in an hour; who
+// takes the shared certificate out of a device can enter no more either.
+const defaultBootstrapRate = 5000
 
 // ceremony is one run of init: what it makes, step by step.
 type ceremony struct {

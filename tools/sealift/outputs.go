@@ -40,7 +40,7 @@ func (k *ceremony) makeArchives(ctx context.Context) error {
 		roots[i] = a.Cert
 	}
 	ca := certificatePEM(roots...)
-	p12, bootstrap, err := k.v.vault.IssueBootstrap(ctx, keys.BootstrapRequest{Namespace: defaultNamespace, Name: "init", MaxUses: k.o.BootstrapUses})
+	p12, bootstrap, err := k.v.vault.IssueBootstrap(ctx, keys.BootstrapRequest{Namespace: defaultNamespace, Name: "init", MaxUses: k.o.BootstrapUses, PerHour: k.o.BootstrapRate})
 	if err != nil {
 		return err
 	}
