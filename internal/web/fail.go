@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
@@ -15,6 +17,15 @@ import (
 )
 
 const errorHeader = "X-Sealift-Error"
+
+// How much of a refused body is read all the same over HTTP/2, where the stream
+// would else be reset behind the answer: some clients lose what comes with a
+// reset. Who proves nobody is not worth that much traffic.
+const (
+	maxUnread    = 16 << 20
+	maxUnproved  = 256 << 10
+	timeOfUnread = 10 * time.Second
+)
 
 // problem is the one error body: all four members are always there.
 type problem struct {
@@ -75,6 +86,9 @@ func Error(w http.ResponseWriter, r *http.Request, err error) {
 	if status == http.StatusUnauthorized && rq.challenge != "" {
 		head.Set("WWW-Authenticate", rq.challenge)
 	}
+	if r.ProtoMajor == 2 {
+		readOn(w, r)
+	}
 	var body []byte
 	if !rq.emptyBody {
 		head.Set("Content-Type", "application/json")
@@ -85,4 +99,18 @@ func Error(w http.ResponseWriter, r *http.Request, err error) {
 	head.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // a client that left gets no answer
+}
+
+// readOn reads what is left of a body. The answer comes behind it, because there
+// are also clients that stop sending, and say nothing, once they are refused.
+func readOn(w http.ResponseWriter, r *http.Request) {
+	limit := int64(maxUnproved)
+	if _, proved := CallerFrom(r.Context()); proved {
+		limit = maxUnread
+	}
+	if r.Body == nil || r.Body == http.NoBody || r.ContentLength > limit || r.Header.Get("Expect") != "" {
+		return
+	}
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(timeOfUnread))
+	_, _ = io.CopyN(io.Discard, r.Body, limit)
 }

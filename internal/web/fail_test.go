@@ -1,10 +1,14 @@
 package web_test
 
 import (
+	"encoding/json"
 	"fmt"
+	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/gin-gonic/gin"
@@ -38,3 +42,71 @@ func TestCauseInAFormOfItsOwn(t *testing.T) {
 		}
 	}
 }
+
+// counted counts what a client has sent.
+type counted struct {
+	io.Reader
+	n atomic.Int64
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.n.Add(int64(n))
+	return n, err
+}
+
+// A client that sends on although it is refused gets to its end and to the
+// answer; one that proves nobody, or announces too much, is not listened to.
+func TestRefusedBodyIsReadToItsEnd(t *testing.T) {
+	h, err := web.New(web.Config{Log: slog.New(slog.DiscardHandler), Routes: []web.Route{{Method: "PUT", Pattern: "/x", Permission: "write",
+		Handler: func(c *gin.Context) {
+			_, err := web.Body(c, 10)
+			web.Fail(c, err)
+		}}},
+		Identify: func(r *http.Request) (web.Caller, error) {
+			if r.Header.Get("Authorization") == "" {
+				return web.Caller{}, web.ErrUnauthorized
+			}
+			return web.Caller{Namespace: "default", Permissions: []string{"write"}}, nil
+		}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewUnstartedServer(h)
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	defer server.Close()
+	for _, test := range []struct {
+		name   string
+		token  string
+		size   int64
+		status int
+		whole  bool
+	}{
+		{"proved", "x", 4 << 20, http.StatusRequestEntityTooLarge, true},
+		{"proves nobody", "", 4 << 20, http.StatusUnauthorized, false},
+		{"far too much", "x", 64 << 20, http.StatusRequestEntityTooLarge, false},
+	} {
+		body := &counted{Reader: io.LimitReader(zeros{}, test.size)}
+		req, err := http.NewRequest(http.MethodPut, server.URL+"/x", body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.ContentLength = test.size
+		req.Header.Set("Authorization", test.token)
+		res, err := server.Client().Do(req)
+		if err != nil {
+			t.Fatalf("%s: %v", test.name, err)
+		}
+		answer, err := io.ReadAll(res.Body) // ends when the server is done with the request
+		_ = res.Body.Close()
+		sent := body.n.Load()
+		if err != nil || !json.Valid(answer) || res.ProtoMajor != 2 || res.StatusCode != test.status || (sent == test.size) != test.whole {
+			t.Errorf("%s: %s %s after %d of %d bytes: %s, %v", test.name, res.Proto, res.Status, sent, test.size, answer, err)
+		}
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
