@@ -96,7 +96,7 @@ func newServer(t *testing.T) *server {
 	t.Cleanup(func() { check(t, s.registry.Close()) })
 	tree := s.openTreeHub(d, log)
 	s.repo, err = repo.New(ctx, repo.Config{DB: d, Bucket: bucket(t), Signer: s.vault, Roots: s.vault, RootVersion: s.vault.RootVersion,
-		RoleKeysSince: s.vault.RoleKeysSince, PutRoots: s.vault.PutRoots, Complete: tree.RequireComplete, Now: s.now, Log: log})
+		RoleKeysSince: s.vault.RoleKeysSince, PutRoots: s.vault.PutRoots, RootTwins: s.vault, Complete: tree.RequireComplete, Now: s.now, Log: log})
 	check(t, err)
 	s.director, err = director.New(ctx, director.Config{DB: d, Signer: s.vault, Roots: s.vault, Keys: s.vault, Images: s.repo, Journal: s.registry, Now: s.now, Log: log})
 	check(t, err)
