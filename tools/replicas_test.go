@@ -73,7 +73,7 @@ func newBucket() (string, error) {
 
 // realServer names the variable that makes the test binary be sealift: it
 // holds the path of the real one.
-const realServer = "SEALIFT_REPLICA_OF"
+const realServer = "REPLICA_OF"
 
 func TestMain(m *testing.M) {
 	if real := os.Getenv(realServer); real != "" && filepath.Base(os.Args[0]) == "sealift" {
@@ -118,6 +118,9 @@ func servePair(ctx context.Context, real string, args []string) error {
 		out, err := c.StdoutPipe()
 		if err == nil {
 			err = c.Start()
+		}
+		if cause := context.Cause(ctx); cause != nil {
+			return cause // the other one ended before this one began
 		}
 		if err != nil {
 			return err
