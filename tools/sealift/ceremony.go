@@ -22,19 +22,6 @@ import (
 // valid. They let the first `targets pull` work.
 const emptyTargetsLife = 365 * 24 * time.Hour
 
-// claim takes an empty database for this server. One that serves already would
-// lose the authorities its devices trust.
-func (k *ceremony) claim(ctx context.Context) error {
-	there, err := k.v.access.Namespaces(ctx)
-	if err != nil {
-		return err
-	}
-	if len(there) > 0 {
-		return usage(errors.New("the database holds a server already; give init an empty one"))
-	}
-	return k.v.access.CreateNamespace(ctx, defaultNamespace)
-}
-
 // makeAuthorities makes both trees of certificates. The roots' keys go to the
 // offline folder, the intermediates' into the vault.
 func (k *ceremony) makeAuthorities(ctx context.Context) error {
@@ -165,6 +152,9 @@ func (k *ceremony) makeRoot(ctx context.Context, h *home.Home, repository uptane
 
 // makeFirstTargets signs targets that name nothing yet and publishes them.
 func (k *ceremony) makeFirstTargets(ctx context.Context) error {
+	if err := k.v.access.CreateNamespace(ctx, defaultNamespace); err != nil {
+		return err
+	}
 	if _, err := k.v.repo.Create(ctx, defaultNamespace); err != nil {
 		return err
 	}

@@ -107,7 +107,7 @@ func runInit(ctx context.Context, s settings, o initOptions, w io.Writer) (err e
 		return err
 	}
 	for _, step := range []func(context.Context) error{
-		k.claim, k.makeAuthorities, k.makeHomes, k.makeRoots, k.makeFirstTargets, k.makeArchives, k.saveSettings,
+		k.makeAuthorities, k.makeHomes, k.makeRoots, k.makeFirstTargets, k.makeArchives, k.saveSettings,
 	} {
 		if err := step(ctx); err != nil {
 			return err

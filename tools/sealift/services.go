@@ -54,11 +54,16 @@ func openServices(ctx context.Context, s settings, log *slog.Logger, create bool
 		return nil, fmt.Errorf("opening the database: %w", err)
 	}
 	v.closers = append(v.closers, v.db.Close)
-	kek, err := s.masterKey(create)
-	if err != nil {
+	if v.access, err = access.New(ctx, access.Config{DB: v.db, Log: log}); err != nil {
 		return nil, err
 	}
-	if v.access, err = access.New(ctx, access.Config{DB: v.db, Log: log}); err != nil {
+	if create {
+		if err := v.requireEmpty(ctx); err != nil {
+			return nil, err
+		}
+	}
+	kek, err := s.masterKey(create)
+	if err != nil {
 		return nil, err
 	}
 	if v.registry, err = registry.New(ctx, registry.Config{DB: v.db, Log: log}); err != nil {
@@ -69,6 +74,16 @@ func openServices(ctx context.Context, s settings, log *slog.Logger, create bool
 		return nil, err
 	}
 	return v, v.openRepositories(ctx, s, log)
+}
+
+// requireEmpty refuses to make a new server out of one that serves already: its
+// devices would lose the authorities they trust.
+func (v *services) requireEmpty(ctx context.Context) error {
+	there, err := v.access.Namespaces(ctx)
+	if err == nil && len(there) > 0 {
+		return usage(errors.New("the database holds a server already; give init an empty one"))
+	}
+	return err
 }
 
 func (v *services) openRepositories(ctx context.Context, s settings, log *slog.Logger) error {
