@@ -61,7 +61,7 @@ func ofTUF(t tufState) []finding {
 	case t.RootTwin < t.Root:
 		return []finding{{Code: "tuf_root_missing", Level: levelError,
 			Text:   fmt.Sprintf("TUF clients cannot follow to root version %d: it has no TUF document", t.RootTwin+1),
-			Advice: "send it (PUT tuf/root), or switch TUF off"}}
+			Advice: "sign and send it: garage-sign root twins; or switch TUF off"}}
 	case t.Behind > 0:
 		return []finding{{Code: "tuf_behind", Level: levelWarning,
 			Text:   fmt.Sprintf("TUF clients see targets version %d, devices %d", t.TUFTargets, t.Targets),

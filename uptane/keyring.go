@@ -23,6 +23,9 @@ func NewKeyring(threshold int, keys ...Key) Keyring {
 	return Keyring{Threshold: threshold, Keys: keys}
 }
 
+// Has reports whether k may sign.
+func (r Keyring) Has(k Key) bool { return slices.Contains(r.Keys, k) }
+
 // RingOf is the trust that a root of flavour f puts into a top-level role. It
 // also verifies documents of the other flavour. Errors wrap ErrKey.
 func RingOf(f Flavour, root *metadata.RootType, role Role) (Keyring, error) {

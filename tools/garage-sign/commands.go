@@ -80,6 +80,7 @@ func rootCommands() *command {
 		{name: "pull", help: "fetch and verify the server's root", run: runRootPull, options: []option{
 			{name: "force", help: "take the server's word for it, without verifying the chain from the local root"}}},
 		{name: "push", help: "send the signed root", run: runRootPush},
+		{name: "twins", help: "sign and send what clients of TUF 1.0 need of roots that were pushed without it", run: runRootTwins},
 		{name: "get-unsigned", help: "print the bytes to sign", run: func(c *call) error { return runGetUnsigned(c, "root") }},
 		{name: "sign", help: "sign the root", run: runRootSign, options: append([]option{keyNames(false),
 			{name: "old-root-alias", arg: "NAME", help: "local key of the root before, to sign with as well"}}, expiryOptions()...)},

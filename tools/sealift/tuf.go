@@ -71,7 +71,7 @@ func (a tufAnswer) print(w io.Writer) error {
 		return err
 	}
 	if a.TUFRootVersion < a.RootVersion {
-		fmt.Fprintf(w, "root version %d and later lack their TUF document; TUF cannot be on without\n", a.TUFRootVersion+1)
+		fmt.Fprintf(w, "root version %d and later lack their TUF document, without which TUF cannot be on: garage-sign root twins\n", a.TUFRootVersion+1)
 	}
 	if a.Behind > 0 {
 		fmt.Fprintf(w, "TUF clients are behind by %d: what was pushed last came without its TUF document\n", a.Behind)
