@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -37,14 +36,13 @@ func (noImages) Target(context.Context, uptane.Namespace, string) (uptane.Target
 func newDirector(t *testing.T) *director.Director {
 	t.Helper()
 	d := dbtest.SQLite(t)
-	kek, err := keys.CreateFileKEK(filepath.Join(t.TempDir(), "master.key"), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	vault, err := keys.New(t.Context(), keys.Config{DB: d, KEK: kek})
-	if err != nil {
-		t.Fatal(err)
-	}
+	vault := newVault(t, d, nil)
+	return directorIn(t, vault, director.Config{DB: d, Signer: vault, Roots: vault, Keys: vault, Images: noImages{}})
+}
+
+// directorIn makes the Director of namespace default, whose roots the vault keeps.
+func directorIn(t *testing.T, vault *keys.Vault, c director.Config) *director.Director {
+	t.Helper()
 	_, rootKey, err := ed25519.GenerateKey(nil)
 	if err != nil {
 		t.Fatal(err)
@@ -76,7 +74,7 @@ func newDirector(t *testing.T) *director.Director {
 	if err := vault.PutRoot(t.Context(), "default", uptane.DirectorRepository, uptane.Frame(uptane.Uptane, payload, sig)); err != nil {
 		t.Fatal(err)
 	}
-	dir, err := director.New(t.Context(), director.Config{DB: d, Signer: vault, Roots: vault, Keys: vault, Images: noImages{}})
+	dir, err := director.New(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
 	"sealift/gateway"
+	"sealift/internal/db"
 	"sealift/internal/db/dbtest"
 	"sealift/internal/diskblob"
 	"sealift/internal/web"
@@ -36,6 +37,27 @@ const imageName = "fw/main v1"
 // imageRepository has one published image.
 func imageRepository(t *testing.T, content []byte) *repo.Repo {
 	t.Helper()
+	d := dbtest.SQLite(t)
+	return imagesIn(t, d, newVault(t, d, nil), nil, content)
+}
+
+// newVault opens a vault under a new master key.
+func newVault(t *testing.T, d *db.DB, now func() time.Time) *keys.Vault {
+	t.Helper()
+	kek, err := keys.CreateFileKEK(filepath.Join(t.TempDir(), "master.key"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	vault, err := keys.New(t.Context(), keys.Config{DB: d, KEK: kek, Now: now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return vault
+}
+
+// imagesIn makes the Image repository of namespace default.
+func imagesIn(t *testing.T, d *db.DB, vault *keys.Vault, clock func() time.Time, content []byte) *repo.Repo {
+	t.Helper()
 	ctx, ns := t.Context(), uptane.Namespace("default")
 	must := func(err error) {
 		t.Helper()
@@ -43,16 +65,11 @@ func imageRepository(t *testing.T, content []byte) *repo.Repo {
 			t.Fatal(err)
 		}
 	}
-	d := dbtest.SQLite(t)
-	kek, err := keys.CreateFileKEK(filepath.Join(t.TempDir(), "master.key"), nil)
-	must(err)
-	vault, err := keys.New(ctx, keys.Config{DB: d, KEK: kek})
-	must(err)
 	bucket, err := diskblob.Open(t.TempDir())
 	must(err)
 	t.Cleanup(func() { _ = bucket.Close() })
 	r, err := repo.New(ctx, repo.Config{DB: d, Bucket: bucket, Signer: vault, Roots: vault,
-		RootVersion: vault.RootVersion, RoleKeysSince: vault.RoleKeysSince, PutRoots: vault.PutRoots,
+		RootVersion: vault.RootVersion, RoleKeysSince: vault.RoleKeysSince, PutRoots: vault.PutRoots, Now: clock,
 		Complete: func(context.Context, uptane.Namespace, ostree.Checksum) error { return nil }})
 	must(err)
 

@@ -21,6 +21,7 @@ package db
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"regexp"
@@ -58,16 +59,22 @@ var dsnWord = regexp.MustCompile(`^\s*[a-z_]+\s*=`)
 // Over TCP the PostgreSQL server's certificate is verified unless url says
 // otherwise with sslmode. Errors never repeat a password out of url.
 func Open(ctx context.Context, url string) (*DB, error) {
+	return OpenThrough(ctx, url, func(c driver.Connector) driver.Connector { return c })
+}
+
+// OpenThrough is [Open] with every connection made by what through returns for
+// the engine's own connector, so that somebody can watch what passes.
+func OpenThrough(ctx context.Context, url string, through func(driver.Connector) driver.Connector) (*DB, error) {
 	var d *DB
 	var err error
 	path, isFile := strings.CutPrefix(url, "sqlite:")
 	switch {
 	case isFile:
-		d, err = openSQLite(path)
+		d, err = openSQLite(path, through)
 	case strings.HasPrefix(url, "postgres://"), strings.HasPrefix(url, "postgresql://"), dsnWord.MatchString(url):
-		d, err = openPostgres(url)
+		d, err = openPostgres(url, through)
 	default:
-		d, err = openSQLite(url)
+		d, err = openSQLite(url, through)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("opening database: %w", err)

@@ -29,7 +29,7 @@ const (
 const sqliteOptions = "_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)" +
 	"&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)&_txlock=immediate"
 
-func openSQLite(path string) (*DB, error) {
+func openSQLite(path string, through func(driver.Connector) driver.Connector) (*DB, error) {
 	if path == "" || strings.Contains(path, ":memory:") {
 		return nil, errors.New("naming a file is required for sqlite")
 	}
@@ -45,10 +45,10 @@ func openSQLite(path string) (*DB, error) {
 	dsn := "file:" + strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23").Replace(path) + "?" + sqliteOptions
 	// sqlx does not know this driver; it takes $1 as PostgreSQL does.
 	sqlx.BindDriver("sqlite", sqlx.DOLLAR)
-	read := sqlx.NewDb(sql.OpenDB(sqliteConnector{dsn}), "sqlite")
+	read := sqlx.NewDb(sql.OpenDB(through(sqliteConnector{dsn})), "sqlite")
 	read.SetMaxOpenConns(sqliteReaders)
 	read.SetMaxIdleConns(sqliteReaders)
-	write := sqlx.NewDb(sql.OpenDB(sqliteConnector{dsn}), "sqlite")
+	write := sqlx.NewDb(sql.OpenDB(through(sqliteConnector{dsn})), "sqlite")
 	write.SetMaxOpenConns(1)
 	return &DB{DB: read, write: write, dialect: SQLite}, nil
 }
@@ -75,7 +75,7 @@ func (c sqliteConnector) Connect(ctx context.Context) (driver.Conn, error) {
 
 func (c sqliteConnector) Driver() driver.Driver { return &sqlite.Driver{} }
 
-func openPostgres(dsn string) (*DB, error) {
+func openPostgres(dsn string, through func(driver.Connector) driver.Connector) (*DB, error) {
 	cfg, err := pq.NewConfig(dsn)
 	if err != nil {
 		var u *url.Error
@@ -91,7 +91,7 @@ func openPostgres(dsn string) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	pool := sqlx.NewDb(sql.OpenDB(connector), "postgres")
+	pool := sqlx.NewDb(sql.OpenDB(through(connector)), "postgres")
 	pool.SetMaxOpenConns(pgConns)
 	pool.SetMaxIdleConns(pgIdle)
 	pool.SetConnMaxLifetime(pgLife)
