@@ -1,6 +1,6 @@
 // Command sealift is the update server and its operator's command.
 //
-// Only init, serve and clock open the data folder; every other
+// Only init, serve, clock and fsck open the data folder; every other
 // subcommand speaks the API with a token.
 package main
 
