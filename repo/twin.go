@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -21,6 +22,9 @@ import (
 
 // twinLife is how long a TUF twin waits for the document it belongs to.
 const twinLife = 24 * time.Hour
+
+// maxRootTwin bounds a root's twin, as clients do.
+const maxRootTwin = 64 << 10
 
 // StageTwin keeps the TUF document of a root or targets that is about to be
 // pushed. The push publishes both if they say the same; a twin whose document
@@ -39,6 +43,9 @@ func (r *Repo) StageTwin(ctx context.Context, ns uptane.Namespace, role uptane.R
 	row := twinRow{CreatedAt: r.now().UnixMilli()}
 	switch role {
 	case uptane.RoleRoot:
+		if len(doc) > maxRootTwin {
+			return ErrTooLarge.Withf("%d bytes of a root, of at most %d", len(doc), maxRootTwin)
+		}
 		d, err := uptane.OpenRoot(uptane.TUF, doc, nil, time.Time{})
 		if err != nil {
 			return ErrInvalid.With(err.Error())
@@ -81,9 +88,35 @@ func targetsDigest(t *metadata.TargetsType) string {
 	return digest(uptane.RoleTargets, t.Version, t.Expires, canonical.List(files...))
 }
 
-// rootDigest leaves the keys to the comparison of the twins.
+// rootDigest names what both flavours of a root say: its keys too, so that
+// nobody else's root of the same version can take the place of an honest twin.
 func rootDigest(root *metadata.RootType) string {
-	return digest(uptane.RoleRoot, root.Version, root.Expires, canonical.List())
+	var said []canonical.Value
+	for _, role := range slices.Sorted(maps.Keys(root.Roles)) {
+		var ids []string
+		for _, id := range root.Roles[role].KeyIDs {
+			ids = append(ids, keyName(root.Keys[id], id))
+		}
+		slices.Sort(ids)
+		said = append(said, canonical.Text(role), canonical.Int(int64(root.Roles[role].Threshold)), canonical.Text(strings.Join(ids, " ")))
+	}
+	return digest(uptane.RoleRoot, root.Version, root.Expires, canonical.List(said...))
+}
+
+// keyName is the same for a key in both flavours, whatever id it has there.
+func keyName(key *metadata.Key, id string) string {
+	if key == nil {
+		return id
+	}
+	public, err := key.ToPublicKey()
+	if err != nil {
+		return id
+	}
+	k, err := uptane.NewKey(public)
+	if err != nil {
+		return id
+	}
+	return string(k.ID())
 }
 
 func digest(role uptane.Role, version int64, expires time.Time, content canonical.Value) string {

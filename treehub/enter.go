@@ -71,8 +71,10 @@ func (t *TreeHub) enter(ctx context.Context, e *entry) error {
 		case <-e.entered:
 			waiting = false
 		case t.queue.free <- struct{}{}:
-			t.writeQueue(ctx)
-			<-t.queue.free
+			func() {
+				defer func() { <-t.queue.free }() // also after a panic: others wait
+				t.writeQueue(ctx)
+			}()
 		}
 	}
 	if e.err != nil {
