@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -43,18 +44,20 @@ func newUpdateCreate(f *operatorFlags) *cobra.Command {
 	c := f.speak(&cobra.Command{
 		Use: "create --device DEVICE --target TARGET", Short: "Assign signed targets to devices", Args: args(cobra.NoArgs),
 		Long: `Assigns signed targets to devices. --target NAME gives the target to every hardware id it
-is made for, --target HARDWAREID=NAME to that one alone. Both flags may be repeated.`,
+is made for, --target HARDWAREID=NAME to that one alone. Both flags may be repeated. With --wait
+it first waits for devices that have not provisioned themselves yet, and returns when every
+device is done, as update show --wait does.`,
 	}, func(k *client, c *cobra.Command, _ []string) error {
 		if len(devices) == 0 || len(targets) == 0 {
 			return usage(errors.New("name at least one --device and one --target"))
 		}
-		id, err := createUpdate(c.Context(), k, name, devices, targets)
+		id, err := createUpdate(c.Context(), k, name, devices, targets, wait)
 		if err != nil || !wait {
 			return err
 		}
 		return showUpdate(c.Context(), k, id, true)
 	})
-	c.Flags().BoolVar(&wait, "wait", false, "wait until every device is done, as update show --wait does")
+	c.Flags().BoolVar(&wait, "wait", false, "wait until every device is done")
 	c.Flags().StringVar(&name, "name", "", "what to call the update")
 	c.Flags().StringArrayVar(&devices, "device", nil, "device, by its own name or its id (repeatable)")
 	c.Flags().StringArrayVar(&targets, "target", nil, "signed target: NAME or HARDWAREID=NAME (repeatable)")
@@ -62,7 +65,7 @@ is made for, --target HARDWAREID=NAME to that one alone. Both flags may be repea
 }
 
 // createUpdate returns the id of the new update.
-func createUpdate(ctx context.Context, k *client, name string, devices, targets []string) (string, error) {
+func createUpdate(ctx context.Context, k *client, name string, devices, targets []string, wait bool) (string, error) {
 	images, err := k.imagesByHardware(ctx, targets)
 	if err != nil {
 		return "", err
@@ -70,8 +73,8 @@ func createUpdate(ctx context.Context, k *client, name string, devices, targets 
 	names := map[string]string{} // by id
 	ids := make([]string, len(devices))
 	for i, device := range devices {
-		var d deviceAnswer
-		if _, err := k.get(ctx, devicePath(device), &d); err != nil {
+		d, err := k.device(ctx, device, wait)
+		if err != nil {
 			return "", fmt.Errorf("device %s: %w", plain(device), err)
 		}
 		ids[i], names[d.UUID] = d.UUID, d.DeviceID
@@ -88,6 +91,28 @@ func createUpdate(ctx context.Context, k *client, name string, devices, targets 
 		return "", errors.New("no device gets the update")
 	}
 	return u.UpdateID, nil
+}
+
+// device looks a device up. With wait it waits for one that has not registered
+// its ECUs yet.
+func (k *client) device(ctx context.Context, device string, wait bool) (deviceAnswer, error) {
+	for told := false; ; told = true {
+		var d deviceAnswer
+		_, err := k.get(ctx, devicePath(device), &d)
+		var refusal *apiError
+		absent := errors.As(err, &refusal) && refusal.Code == "missing_device" || err == nil && d.ActivatedAt == nil
+		if !wait || !absent {
+			return d, err
+		}
+		if !told {
+			fmt.Fprintf(os.Stderr, "waiting for %s to provision itself\n", plain(device))
+		}
+		select {
+		case <-ctx.Done():
+			return d, ctx.Err()
+		case <-time.After(watchEvery):
+		}
+	}
 }
 
 // printResult says who gets the update and who does not, and why.
