@@ -116,8 +116,10 @@ func TestOAuth2(t *testing.T) {
 
 func TestOAuth2Failures(t *testing.T) {
 	for name, h := range map[string]http.HandlerFunc{
-		"refused":  func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) },
-		"redirect": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect) },
+		"refused": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) },
+		"redirect": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
+		},
 		"no token": func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, `{}`) },
 		"no JSON":  func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, `<html>`) },
 	} {
