@@ -65,6 +65,8 @@ func Open(ctx context.Context, url string) (*DB, error) {
 // OpenThrough is [Open] with every connection made by what through returns for
 // the engine's own connector, so that somebody can watch what passes.
 func OpenThrough(ctx context.Context, url string, through func(driver.Connector) driver.Connector) (*DB, error) {
+	outermost := through
+	through = func(c driver.Connector) driver.Connector { return outermost(preparing{c}) }
 	var d *DB
 	var err error
 	path, isFile := strings.CutPrefix(url, "sqlite:")
