@@ -197,23 +197,26 @@ func TestEventsAreBounded(t *testing.T) {
 		if err := r.PutEvents(ctx, ns, other, []byte("["+event("theirs", "")+"]")); err != nil {
 			t.Fatal(err)
 		}
-		for batch := range 6 {
-			var list []string
-			for i := range 1000 {
-				list = append(list, event(fmt.Sprintf("e%d-%03d", batch, i), ""))
-			}
-			if err := r.PutEvents(ctx, ns, dev, []byte("["+strings.Join(list, ",")+"]")); err != nil {
-				t.Fatal(err)
-			}
+		if _, err := d.ExecContext(ctx, `INSERT INTO registry_event (namespace, device, id, type, version, ecu, correlation, payload, device_time, received_at)
+			WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)
+			SELECT $1, $2, 'old-' || CAST(i AS TEXT), 'X', 0, '', '', '{}', 0, i FROM n`, string(ns), string(dev)); err != nil {
+			t.Fatal(err)
 		}
-		list, total, err := r.Events(ctx, ns, dev, "", 0, 1)
-		if err != nil || total != 5000 || list[0].ID != "e5-999" {
-			t.Errorf("%d events, newest %+v, %v", total, list, err)
+		var list []string
+		for i := range 300 {
+			list = append(list, event(fmt.Sprintf("new-%03d", i), ""))
+		}
+		if err := r.PutEvents(ctx, ns, dev, []byte("["+strings.Join(list, ",")+"]")); err != nil {
+			t.Fatal(err)
+		}
+		newest, total, err := r.Events(ctx, ns, dev, "", 0, 1)
+		if err != nil || total != 5000 || newest[0].ID != "new-299" {
+			t.Errorf("%d events, newest %+v, %v", total, newest, err)
 		}
 		if err := r.PutEvents(ctx, ns, dev, []byte("["+event("huge", strings.Repeat("x", 17<<10))+"]")); err != nil {
 			t.Errorf("a huge event is left out, not refused: %v", err)
 		}
-		if list, _, _ := r.Events(ctx, ns, dev, "", 0, 1); list[0].ID != "e5-999" {
+		if list, _, _ := r.Events(ctx, ns, dev, "", 0, 1); list[0].ID != "new-299" {
 			t.Errorf("newest %s", list[0].ID)
 		}
 		if _, total, err := r.Events(ctx, ns, other, "", 0, 1); err != nil || total != 1 {
