@@ -76,7 +76,9 @@ func (s *server) createRepository(c *gin.Context) {
 }
 
 func (s *server) getRepoMetadata(c *gin.Context) {
-	doc, err := s.repo.Metadata(c.Request.Context(), web.MustCaller(c).Namespace, c.Param("file"))
+	ns := web.MustCaller(c).Namespace
+	s.repo.Reread(ns)
+	doc, err := s.repo.Metadata(c.Request.Context(), ns, c.Param("file"))
 	if err != nil {
 		web.Fail(c, err)
 		return

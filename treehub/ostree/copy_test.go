@@ -237,8 +237,8 @@ func TestCopyEndsWithTheFirstError(t *testing.T) {
 		t.Errorf("no such commit: %v", err)
 	}
 	check(t, os.Remove(filepath.Join(src.Path(), "objects", fileBelow(t, src, 2).Path())))
-	sink.fail = nil
-	if _, err := ostree.Copy(ctx, src, sink, commit, ostree.CopyOptions{}); !errors.Is(err, ostree.ErrNotFound) {
+	// Into an empty repository: the other one may have got the file already.
+	if _, err := ostree.Copy(ctx, src, newRepo(t), commit, ostree.CopyOptions{}); !errors.Is(err, ostree.ErrNotFound) {
 		t.Errorf("a source with a hole: %v", err)
 	}
 	cancel()
