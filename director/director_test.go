@@ -196,6 +196,18 @@ func (j *journal) last() uptane.Change {
 	return j.changes[len(j.changes)-1]
 }
 
+// status is the last one that was told.
+func (j *journal) status() (s string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, c := range j.changes {
+		if c.Status != "" {
+			s = c.Status
+		}
+	}
+	return s
+}
+
 // fleet is a Director with everything around it.
 type fleet struct {
 	*director.Director

@@ -70,18 +70,36 @@ func (d *Director) note(ctx context.Context, q sqlx.ExecerContext, ns uptane.Nam
 	return nil
 }
 
-// record tells the journal, inside the transaction.
+// recordVerdict tells the journal what a manifest has changed, inside the
+// transaction. Where no assignment has, the status is what it was.
+func (d *Director) recordVerdict(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, device uptane.DeviceID, v verdict) error {
+	change := uptane.Change{Installed: v.installed, Report: v.install}
+	if len(v.assignments) > 0 {
+		return d.record(ctx, tx, ns, device, change)
+	}
+	return d.enter(ctx, tx, ns, device, change)
+}
+
+// record tells the journal, inside the transaction, a change and the status the
+// device has now.
 func (d *Director) record(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, device uptane.DeviceID, change uptane.Change) error {
 	if d.journal == nil {
 		return nil
 	}
-	change.At = d.now()
 	if change.Status == "" {
 		var err error
 		if change.Status, err = d.status(ctx, tx, ns, device); err != nil {
 			return err
 		}
 	}
+	return d.enter(ctx, tx, ns, device, change)
+}
+
+func (d *Director) enter(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, device uptane.DeviceID, change uptane.Change) error {
+	if d.journal == nil {
+		return nil
+	}
+	change.At = d.now()
 	if err := d.journal.Record(ctx, tx, ns, device, change); err != nil {
 		return fmt.Errorf("recording change of device %s: %w", device, err)
 	}

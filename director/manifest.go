@@ -51,7 +51,7 @@ type received struct {
 }
 
 func (d *Director) receive(ctx context.Context, ns uptane.Namespace, device uptane.DeviceID, raw []byte) error {
-	row, err := d.device(ctx, ns, device)
+	row, facts, err := d.known(ctx, d.store.db, ns, device)
 	if err != nil {
 		return err
 	}
@@ -60,10 +60,6 @@ func (d *Director) receive(ctx context.Context, ns uptane.Namespace, device upta
 	m := received{digest: hex.EncodeToString(sum[:]), base: row}
 	if m.digest == row.Manifest {
 		return nil
-	}
-	facts, err := d.facts(ctx, d.store.db, ns, device)
-	if err != nil {
-		return err
 	}
 	if m.Manifest, err = verify(raw, row.Primary, facts.ecus); err != nil {
 		return err
@@ -122,7 +118,26 @@ func (d *Director) locked(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace,
 	return row, err
 }
 
-// facts reads what a manifest is judged by, except for its report.
+// known reads a device that has ECUs, and what a manifest is judged by, except
+// for its report.
+func (d *Director) known(ctx context.Context, q sqlx.QueryerContext, ns uptane.Namespace, device uptane.DeviceID) (row deviceRow, f facts, err error) {
+	rows, err := d.store.withECUs(ctx, q, ns, device)
+	if err == nil && len(rows) == 0 {
+		err = ErrNotRegistered
+	}
+	if err != nil {
+		return row, f, err
+	}
+	for _, r := range rows {
+		f.ecus = append(f.ecus, r.ECU)
+	}
+	if rows[0].Open > 0 {
+		f.open, err = d.store.openAssignments(ctx, q, ns, device)
+	}
+	return rows[0].Device, f, err
+}
+
+// facts reads what is known of the ECUs of a device, if it has any.
 func (d *Director) facts(ctx context.Context, q sqlx.QueryerContext, ns uptane.Namespace, device uptane.DeviceID) (facts, error) {
 	var f facts
 	var err error
@@ -177,7 +192,7 @@ func (d *Director) settle(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace,
 	if err := m.checkCounter(row); err != nil {
 		return err
 	}
-	f, err := d.facts(ctx, tx, ns, device)
+	_, f, err := d.known(ctx, tx, ns, device)
 	if err != nil {
 		return err
 	}
@@ -195,7 +210,7 @@ func (d *Director) settle(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace,
 	if err := d.saveVerdict(ctx, tx, ns, device, v); err != nil {
 		return err
 	}
-	return d.record(ctx, tx, ns, device, uptane.Change{Installed: v.installed, Report: v.install})
+	return d.recordVerdict(ctx, tx, ns, device, v)
 }
 
 func (d *Director) saveVerdict(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, device uptane.DeviceID, v verdict) error {

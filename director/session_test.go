@@ -154,7 +154,7 @@ func TestOutcomes(t *testing.T) {
 			if got := v.statuses(); got[p] != tt.p || got[s] != tt.s {
 				t.Errorf("statuses %v, want %s and %s", got, tt.p, tt.s)
 			}
-			if got := f.journal.last().Status; got != tt.status {
+			if got := f.journal.status(); got != tt.status {
 				t.Errorf("device is %s, want %s", got, tt.status)
 			}
 			offered := v.offered()

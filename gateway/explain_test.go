@@ -22,7 +22,7 @@ import (
 )
 
 // idleMost is how many statements an idle cycle of a real client may cost.
-const idleMost = 4
+const idleMost = 2
 
 // TestPollPathLooksUp records every statement that a device causes from its first
 // contact on, and what is written behind its back: none may read a table from end

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -186,7 +187,11 @@ type history struct {
 	Detail                 any
 }
 
-// addHistory also drops the oldest entries of the device: it causes them
+// forgetOneIn is how seldom old history is looked for: finding that there is none
+// too many takes longer than writing an entry.
+const forgetOneIn = 32
+
+// addHistory now and then drops the oldest entries of the device: it causes them
 // itself and must not be able to pile them up.
 func (store) addHistory(ctx context.Context, q sqlx.ExecerContext, ns uptane.Namespace, device uptane.DeviceID, h history) error {
 	detail, err := json.Marshal(h.Detail)
@@ -199,7 +204,7 @@ func (store) addHistory(ctx context.Context, q sqlx.ExecerContext, ns uptane.Nam
 	}
 	_, err = q.ExecContext(ctx, `INSERT INTO registry_history (namespace, device, id, at, kind, ecu, correlation, detail) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
 		ns, device, id.String(), h.At.UnixMilli(), h.Kind, h.ECU, h.Correlation, string(detail))
-	if err != nil {
+	if err != nil || rand.N(forgetOneIn) != 0 {
 		return err
 	}
 	_, err = q.ExecContext(ctx, `DELETE FROM registry_history WHERE namespace = $1 AND device = $2 AND id IN (SELECT id FROM registry_history
