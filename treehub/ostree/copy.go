@@ -46,6 +46,9 @@ type Stats struct {
 // of it. Detached metadata (commitmeta) is copied if src has some and dst has
 // none. The first error ends the Copy; the Stats count what was done.
 func Copy(ctx context.Context, src Source, dst Sink, commit Checksum, opts CopyOptions) (Stats, error) {
+	if err := context.Cause(ctx); err != nil {
+		return Stats{}, fmt.Errorf("copying commit %s: %w", commit, err)
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	c := &copier{ctx: ctx, cancel: cancel, src: src, dst: dst, opts: opts, nodes: map[ObjectName]*node{}}
