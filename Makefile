@@ -52,4 +52,4 @@ test-libostree:
 	CGO_ENABLED=1 go test -tags libostree -count=1 -run TheCLibrary -v ./treehub/ostree
 
 clean:
-	rm -rf $(BIN) bench.json
+	rm -rf $(BIN) bench.json bench-profile

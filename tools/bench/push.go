@@ -1,0 +1,182 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"sealift/treehub/ostree"
+)
+
+// The file system that is pushed and pulled: with one commit, one kind of folder
+// and the folders themselves it has 2,500 objects.
+const (
+	pushTurns   = 3
+	pushObjects = 2500
+	pushFolders = 50
+	pushFiles   = pushObjects - pushFolders - 3
+	maxFile     = 16 << 10
+)
+
+// pushes measures our garage-push, and Debian's ostree that pulls the same from
+// the gateway and from nginx.
+func pushes(ctx context.Context, _ options) ([]figure, error) {
+	s, err := newServer(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	defer s.end()
+	if err := s.start(ctx); err != nil {
+		return nil, err
+	}
+	local := filepath.Join(s.dir, "build")
+	repo, err := ostree.InitDir(local)
+	if err != nil {
+		return nil, err
+	}
+	var took []float64
+	var commits []ostree.Checksum
+	for turn := range pushTurns {
+		commit, err := commitTree(ctx, repo, filepath.Join(s.dir, fmt.Sprint("tree-", turn)), turn)
+		if err != nil {
+			return nil, err
+		}
+		commits = append(commits, commit)
+		begin := time.Now()
+		out, err := s.command(ctx, "garage-push", "--repo", local, "--ref", commit.String(), "--credentials", "sealift-out/build.zip").CombinedOutput()
+		if err != nil {
+			return nil, fmt.Errorf("garage-push: %w\n%s", err, out)
+		}
+		took = append(took, time.Since(begin).Seconds())
+	}
+	pushed := figure{Name: "push_2500_objects", Value: median(took), Unit: "s", Samples: pushTurns,
+		Note: fmt.Sprintf("%.0f objects/s over TLS, each one verified, on disk when it is acknowledged", pushObjects/median(took))}
+	pulled, err := s.pulls(ctx, local, commits)
+	return append([]figure{pushed}, pulled...), err
+}
+
+// commitTree commits a file system of random content that is the same in every
+// run.
+func commitTree(ctx context.Context, repo *ostree.Dir, root string, number int) (c ostree.Checksum, err error) {
+	random := rand.NewChaCha8(sha256.Sum256([]byte{byte(number)}))
+	for i := range pushFolders {
+		if err := os.MkdirAll(filepath.Join(root, fmt.Sprintf("d%02d", i)), 0o755); err != nil {
+			return c, err
+		}
+	}
+	for i := range pushFiles {
+		content := make([]byte, 16+random.Uint64()%maxFile)
+		_, _ = random.Read(content) // never fails
+		if err := os.WriteFile(filepath.Join(root, fmt.Sprintf("d%02d", i%pushFolders), fmt.Sprintf("f%04d", i)), content, 0o644); err != nil {
+			return c, err
+		}
+	}
+	return repo.Commit(ctx, os.DirFS(root), ostree.CommitOptions{Subject: fmt.Sprint("tree ", number), Timestamp: time.Date(2026, 1, 1, 0, 0, number, 0, time.UTC)})
+}
+
+// pulls lets ostree pull each commit into an empty repository from both.
+func (s *server) pulls(ctx context.Context, local string, commits []ostree.Checksum) ([]figure, error) {
+	f := figure{Name: "pull_2500_objects_ratio", Unit: "x", Samples: pushTurns}
+	own := figure{Name: "pull_2500_objects", Unit: "s", Samples: pushTurns}
+	if _, err := exec.LookPath("ostree"); err != nil {
+		f.Missing, own.Missing = "ostree is not installed", "ostree is not installed"
+		return []figure{own, f}, nil
+	}
+	devices, err := s.register(ctx, 1)
+	if err != nil {
+		return nil, err
+	}
+	dir := filepath.Join(s.dir, "rival")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	certFile, keyFile := filepath.Join(dir, "device.pem"), filepath.Join(dir, "device.key")
+	key, err := x509.MarshalPKCS8PrivateKey(devices[0].cert.PrivateKey)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(certFile, certificates(devices[0].cert.Leaf), 0o600); err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}), 0o600); err != nil {
+		return nil, err
+	}
+	clients, err := deviceAuthorities(ctx, "sqlite:"+filepath.Join(s.dir, "sealift-data", "sealift.db"))
+	if err != nil {
+		return nil, err
+	}
+	id, err := newIdentity(dir, clients)
+	if err != nil {
+		return nil, err
+	}
+	remotes := []remote{{"sealift", "https://" + s.gateway + "/treehub", filepath.Join(s.dir, "sealift-out", "server_ca.pem")}}
+	if n, err := startNginx(ctx, dir, id, local, false); err != nil {
+		f.Missing = err.Error()
+	} else {
+		defer n.stop()
+		remotes = append(remotes, remote{"nginx", "https://" + n.address + "/treehub", id.chain})
+	}
+	times := map[string][]float64{}
+	for turn, commit := range commits {
+		for i := range remotes {
+			r := remotes[(turn+i)%len(remotes)]
+			took, err := r.pull(ctx, filepath.Join(s.dir, fmt.Sprintf("pulled-%s-%d", r.name, turn)), commit, certFile, keyFile)
+			if err != nil {
+				return nil, err
+			}
+			times[r.name] = append(times[r.name], took.Seconds())
+		}
+	}
+	own.Value = median(times["sealift"])
+	own.Note = "Debian's ostree, mutual TLS, HTTP/2"
+	if f.Missing == "" {
+		var ratios []float64
+		for i, t := range times["sealift"] {
+			ratios = append(ratios, t/times["nginx"][i])
+		}
+		f.Value = median(ratios)
+		f.Note = fmt.Sprintf("time of sealift by time of nginx; nginx %.2f s", median(times["nginx"]))
+	}
+	return []figure{own, f}, nil
+}
+
+// remote is where ostree pulls from, and whom it trusts there.
+type remote struct{ name, url, ca string }
+
+func (r remote) pull(ctx context.Context, dir string, commit ostree.Checksum, cert, key string) (time.Duration, error) {
+	for _, args := range [][]string{
+		{"init", "--mode=archive"},
+		{"remote", "add", "--no-gpg-verify", "--set=tls-ca-path=" + r.ca, "--set=tls-client-cert-path=" + cert, "--set=tls-client-key-path=" + key, "r", r.url},
+	} {
+		if err := runOSTree(ctx, dir, args...); err != nil {
+			return 0, err
+		}
+	}
+	begin := time.Now()
+	err := runOSTree(ctx, dir, "pull", "r", commit.String())
+	took := time.Since(begin)
+	if err == nil {
+		err = runOSTree(ctx, dir, "fsck", "--quiet")
+	}
+	return took, err
+}
+
+func runOSTree(ctx context.Context, dir string, args ...string) error {
+	if args[0] == "init" {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	out, err := exec.CommandContext(ctx, "ostree", append([]string{"--repo=" + dir}, args...)...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("ostree %s: %w\n%s", args[0], err, out)
+	}
+	return nil
+}

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+
+	"sealift/internal/db"
+)
+
+// deviceAuthorities reads the CAs that issue device certificates: nobody tells
+// them over the network.
+func deviceAuthorities(ctx context.Context, url string) ([]*x509.Certificate, error) {
+	d, err := db.Open(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	var all [][]byte
+	if err := d.SelectContext(ctx, &all, `SELECT certificate FROM authority WHERE kind IN ('device', 'device_root')`); err != nil {
+		return nil, err
+	}
+	var list []*x509.Certificate
+	for _, der := range all {
+		c, err := x509.ParseCertificate(der)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, c)
+	}
+	return list, nil
+}
+
+// entries is a table for bare inserts.
+type entries struct{ db *db.DB }
+
+func openEntries(ctx context.Context, url string) (*entries, error) {
+	d, err := db.Open(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	_, err = d.ExecContext(ctx, `CREATE TABLE bench_entry (id TEXT NOT NULL PRIMARY KEY, at BIGINT NOT NULL, body TEXT NOT NULL)`)
+	return &entries{d}, err
+}
+
+// add inserts one row; it is on disk then.
+func (e *entries) add(ctx context.Context, id string, at int64, body string) error {
+	_, err := e.db.ExecContext(ctx, `INSERT INTO bench_entry (id, at, body) VALUES ($1, $2, $3)`, id, at, body)
+	return err
+}
