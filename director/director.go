@@ -13,9 +13,9 @@
 //
 // # State
 //
-// The row of a device is its lock. Its epoch is raised by whatever changes
-// what the targets must say; a document of an older epoch is not served any
-// more. An idle device costs one read a poll and nothing else: counters of
+// The row of a device is its lock: whoever changes its ECUs or assignments
+// changes the row, too. Its epoch is raised by whatever changes what the targets
+// must say; a document of an older epoch is not served any more. An idle device costs one read a poll and nothing else: counters of
 // manifests that change nothing are gathered and written once a second.
 package director
 

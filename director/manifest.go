@@ -47,7 +47,8 @@ func (d *Director) ReceiveManifest(ctx context.Context, ns uptane.Namespace, dev
 type received struct {
 	*uptane.Manifest
 	digest string
-	base   deviceRow
+	stored deviceRow // as the database has it
+	base   deviceRow // with what is gathered in memory
 }
 
 func (d *Director) receive(ctx context.Context, ns uptane.Namespace, device uptane.DeviceID, raw []byte) error {
@@ -55,9 +56,10 @@ func (d *Director) receive(ctx context.Context, ns uptane.Namespace, device upta
 	if err != nil {
 		return err
 	}
+	stored := row
 	d.counters.overlay(ns, &row)
 	sum := sha256.Sum256(raw)
-	m := received{digest: hex.EncodeToString(sum[:]), base: row}
+	m := received{digest: hex.EncodeToString(sum[:]), stored: stored, base: row}
 	if m.digest == row.Manifest {
 		return nil
 	}
@@ -71,11 +73,12 @@ func (d *Director) receive(ctx context.Context, ns uptane.Namespace, device upta
 	if err := d.addReport(ctx, d.store.db, ns, device, m, &facts); err != nil {
 		return err
 	}
-	if judge(d.now(), facts, m.Manifest).changesNothing() {
+	v := judge(d.now(), facts, m.Manifest)
+	if v.changesNothing() {
 		d.counters.add(sighting{deviceKey{ns, device}, row.Registration, m.counter(), m.digest, d.now().UnixMilli()})
 		return nil
 	}
-	return d.store.db.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error { return d.settle(ctx, tx, ns, device, m) })
+	return d.store.db.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error { return d.settle(ctx, tx, ns, device, m, v) })
 }
 
 // bound cuts a report to what is stored of it, here and in the journal.
@@ -176,36 +179,21 @@ func (d *Director) addReport(ctx context.Context, q sqlx.QueryerContext, ns upta
 	return json.Unmarshal([]byte(ids), &f.listed)
 }
 
-// settle writes what a manifest changes. The manifest is judged again under
-// the lock, by what is true then.
-func (d *Director) settle(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, device uptane.DeviceID, m received) error {
-	row, err := d.locked(ctx, tx, ns, device)
-	if err != nil {
-		return err
-	}
-	if row.Epoch != m.base.Epoch || row.Registration != m.base.Registration {
-		return errMoved // other ECUs or keys, perhaps
-	}
-	if row.Manifest == m.digest {
-		return nil
-	}
-	if err := m.checkCounter(row); err != nil {
-		return err
-	}
-	_, f, err := d.known(ctx, tx, ns, device)
-	if err != nil {
-		return err
-	}
-	if err := d.addReport(ctx, tx, ns, device, m, &f); err != nil {
-		return err
-	}
-	v := judge(d.now(), f, m.Manifest)
+// settle writes what a manifest changes, unless the device is no longer what
+// that was judged by.
+func (d *Director) settle(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, device uptane.DeviceID, m received, v verdict) error {
+	row := m.base
 	if len(v.assignments) > 0 {
 		row.Epoch++
 	}
 	row.Counter, row.Manifest, row.ManifestAt = m.counter(), m.digest, d.now().UnixMilli()
-	if err := d.store.saveDevice(ctx, tx, ns, row); err != nil {
+	same, err := d.store.advance(ctx, tx, ns, m.stored, row)
+	if err != nil {
 		return err
+	}
+	latest := m.stored
+	if d.counters.overlay(ns, &latest); !same || latest != m.base {
+		return errMoved
 	}
 	if err := d.saveVerdict(ctx, tx, ns, device, v); err != nil {
 		return err
@@ -215,7 +203,7 @@ func (d *Director) settle(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace,
 
 func (d *Director) saveVerdict(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, device uptane.DeviceID, v verdict) error {
 	for _, e := range v.ecus {
-		if err := d.store.saveECU(ctx, tx, ns, e); err != nil {
+		if err := d.store.saveInstalled(ctx, tx, ns, e); err != nil {
 			return err
 		}
 	}

@@ -40,3 +40,28 @@ func (s store) withECUs(ctx context.Context, q sqlx.QueryerContext, ns uptane.Na
 	err := sqlx.SelectContext(ctx, q, &rows, knownQuery, ns, device)
 	return rows, err
 }
+
+// advance writes epoch, counter and manifest of a device, and with that takes its
+// lock, if it is still the one that was read. It tells whether it was.
+func (s store) advance(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, read, to deviceRow) (bool, error) {
+	res, err := tx.ExecContext(ctx,
+		`UPDATE director_device SET epoch = $3, counter = $4, manifest = $5, manifest_at = $6
+		WHERE namespace = $1 AND device = $2 AND registration = $7 AND epoch = $8 AND document = $9
+			AND counter = $10 AND manifest = $11 AND manifest_at = $12`,
+		ns, read.Device, to.Epoch, to.Counter, to.Manifest, to.ManifestAt,
+		read.Registration, read.Epoch, read.Document, read.Counter, read.Manifest, read.ManifestAt)
+	if err != nil {
+		return false, err
+	}
+	n, err := res.RowsAffected()
+	return n == 1, err
+}
+
+// saveInstalled writes what an ECU has reported.
+func (s store) saveInstalled(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, e ecuRow) error {
+	_, err := tx.ExecContext(ctx,
+		`UPDATE director_ecu SET filename = $4, sha256 = $5, length = $6, installed_at = $7, attacks = $8
+		WHERE namespace = $1 AND device = $2 AND serial = $3`,
+		ns, e.Device, e.Serial, e.Filename, e.SHA256, e.Length, e.InstalledAt, e.Attacks)
+	return err
+}
