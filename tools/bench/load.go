@@ -21,8 +21,7 @@ const workers = 8
 type target struct {
 	name    string
 	address string
-	pid     int  // its children count too
-	changes bool // it has a state
+	pid     int // its children count too
 }
 
 // line is a connection of one device. It does what a device must, and no more
