@@ -222,8 +222,12 @@ func (s *server) serverFindings(ctx context.Context, ns uptane.Namespace, st sta
 	if err != nil {
 		return nil, err
 	}
-	list = append(append(list, update...), shared...)
-	if n := s.vault.Counters(); n.Forged > 0 {
+	restored, err := s.recovery(ctx, ns)
+	if err != nil {
+		return nil, err
+	}
+	list = append(append(append(list, update...), shared...), ofRecovery(restored)...)
+	if n := s.vault.Counters(); n.Forged > 0 && !restored.Lasts {
 		list = append(list, finding{Code: "forged_certificates", Level: levelError,
 			Text:   fmt.Sprintf("%d requests came with certificates of our own device CA that were never issued here", n.Forged),
 			Advice: "either an old backup was restored, or a key of the CA is in foreign hands"})

@@ -72,6 +72,9 @@ type Config struct {
 	Life    time.Duration    // of signed metadata; 0 means DefaultLife
 	Now     func() time.Time // nil means time.Now
 	Log     *slog.Logger     // nil means slog.Default
+	// Began is told of each image that an ECU has begun to run in place of
+	// another, once the manifest that says so is stored; nil: nobody is told.
+	Began func(ctx context.Context, ns uptane.Namespace, device uptane.DeviceID, filename string) error
 	// Actor names who acts in ctx, for the history; nil means "local".
 	Actor func(ctx context.Context) string
 }
@@ -88,6 +91,7 @@ type Director struct {
 	life     time.Duration
 	now      func() time.Time
 	log      *slog.Logger
+	began    func(ctx context.Context, ns uptane.Namespace, device uptane.DeviceID, filename string) error
 	actor    func(ctx context.Context) string
 	counters *counters
 }
@@ -100,7 +104,7 @@ func New(ctx context.Context, c Config) (*Director, error) {
 	}
 	d := &Director{
 		store: store{c.DB}, signer: c.Signer, roots: c.Roots, keys: c.Keys, images: c.Images,
-		journal: c.Journal, life: c.Life, now: c.Now, log: c.Log, actor: c.Actor,
+		journal: c.Journal, life: c.Life, now: c.Now, log: c.Log, began: c.Began, actor: c.Actor,
 	}
 	if d.life == 0 {
 		d.life = DefaultLife

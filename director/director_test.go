@@ -217,6 +217,7 @@ type fleet struct {
 	images  images
 	journal *journal
 	clock   *clock
+	began   func(context.Context, uptane.Namespace, uptane.DeviceID, string) error
 }
 
 func newFleet(t *testing.T, d *db.DB) *fleet {
@@ -232,7 +233,7 @@ func (f *fleet) replica() *director.Director {
 	f.t.Helper()
 	d, err := director.New(f.t.Context(), director.Config{
 		DB: f.db, Signer: f.keys, Roots: f.keys, Keys: f.keys, Images: f.images, Journal: f.journal,
-		Now: f.clock.now, Log: slog.New(slog.DiscardHandler),
+		Now: f.clock.now, Log: slog.New(slog.DiscardHandler), Began: f.began,
 	})
 	if err != nil {
 		f.t.Fatal(err)

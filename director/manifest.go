@@ -78,7 +78,11 @@ func (d *Director) receive(ctx context.Context, ns uptane.Namespace, device upta
 		d.counters.add(sighting{deviceKey{ns, device}, row.Registration, m.counter(), m.digest, d.now().UnixMilli()})
 		return nil
 	}
-	return d.store.db.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error { return d.settle(ctx, tx, ns, device, m, v) })
+	err = d.store.db.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error { return d.settle(ctx, tx, ns, device, m, v) })
+	if err == nil {
+		d.tell(ctx, ns, device, v.began(facts.ecus))
+	}
+	return err
 }
 
 // bound cuts a report to what is stored of it, here and in the journal.

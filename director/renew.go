@@ -100,7 +100,7 @@ func (d *Director) writeAhead(ctx context.Context, tx *sqlx.Tx, ns uptane.Namesp
 		return err
 	}
 	doc.Expires, doc.Capped = expires.UnixMilli(), capped
-	if doc.Version, err = d.nextVersion(ctx, tx, ns, device, root); err != nil {
+	if doc.Version, err = d.nextVersion(ctx, tx, ns, row, root); err != nil {
 		return err
 	}
 	list, err := d.offer(ctx, tx, ns, device, row)
@@ -120,11 +120,12 @@ func (d *Director) current(doc documentRow, row deviceRow, root int) bool {
 }
 
 // nextVersion is above every version signed with the keys a role has now, and
-// at least the minutes since 2020. The roles of a device share it.
-func (d *Director) nextVersion(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, device uptane.DeviceID, root rootFacts) (int64, error) {
-	next := int64(d.now().Sub(versionEpoch) / time.Minute)
+// at least the minutes since 2020 and the device's floor. The roles of a device
+// share it.
+func (d *Director) nextVersion(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, row deviceRow, root rootFacts) (int64, error) {
+	next := max(int64(d.now().Sub(versionEpoch)/time.Minute), row.Floor)
 	for _, role := range deviceRoles {
-		last, err := d.store.lastVersion(ctx, tx, ns, device, role, root.since[role])
+		last, err := d.store.lastVersion(ctx, tx, ns, row.Device, role, root.since[role])
 		if err != nil {
 			return 0, err
 		}

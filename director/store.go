@@ -31,9 +31,11 @@ type deviceRow struct {
 	Manifest     string           `db:"manifest"`
 	ManifestAt   int64            `db:"manifest_at"`
 	CreatedAt    int64            `db:"created_at"`
+	Floor        int64            `db:"version_floor"` // of documents, after a backup was restored
 }
 
-const deviceColumns = `device, oemid, primary_serial, registration, epoch, document, counter, manifest, manifest_at, created_at`
+const deviceColumns = `device, oemid, primary_serial, registration, epoch, document, counter, manifest, manifest_at, created_at,
+	version_floor`
 
 func (s store) device(ctx context.Context, ns uptane.Namespace, device uptane.DeviceID) (deviceRow, error) {
 	var row deviceRow

@@ -6,6 +6,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"sealift/internal/web"
+	"sealift/uptane"
 )
 
 // Body limits of the Director's routes. A manifest takes about a kilobyte an
@@ -64,6 +65,10 @@ func (s *server) putManifest(c *gin.Context) {
 
 func (s *server) getDirectorMetadata(c *gin.Context) {
 	who := web.MustCaller(c)
+	if err := s.requireNewest(c.Request.Context(), who, uptane.DirectorRepository, c.Param("filename")); err != nil {
+		web.Fail(c, err)
+		return
+	}
 	doc, err := s.director.Metadata(c.Request.Context(), who.Namespace, who.Device, c.Param("filename"))
 	if err != nil {
 		web.Fail(c, err)

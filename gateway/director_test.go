@@ -32,12 +32,13 @@ func (noImages) Target(context.Context, uptane.Namespace, string) (uptane.Target
 	return uptane.Target{}, fault.New(fault.NotFound, "missing_entity", "no such target")
 }
 
-// newDirector returns a Director of namespace default with a root of its own.
-func newDirector(t *testing.T) *director.Director {
+// newDirector returns a Director of namespace default with a root of its own,
+// and who keeps that.
+func newDirector(t *testing.T) (*director.Director, *keys.Vault) {
 	t.Helper()
 	d := dbtest.SQLite(t)
 	vault := newVault(t, d, nil)
-	return directorIn(t, vault, director.Config{DB: d, Signer: vault, Roots: vault, Keys: vault, Images: noImages{}})
+	return directorIn(t, vault, director.Config{DB: d, Signer: vault, Roots: vault, Keys: vault, Images: noImages{}}), vault
 }
 
 // directorIn makes the Director of namespace default, whose roots the vault keeps.
@@ -87,7 +88,8 @@ func TestDirectorRoutes(t *testing.T) {
 	identify := func(*http.Request) (web.Caller, error) {
 		return web.Caller{Kind: web.Device, Namespace: "default", Device: "d1", OEMID: "car", Permissions: []string{"device"}}, nil
 	}
-	h, err := gateway.DirectorHandler(newDirector(t), identify, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	d, vault := newDirector(t)
+	h, err := gateway.DirectorHandler(d, vault, identify, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -174,11 +174,19 @@ var copies = [][]string{
 	{"certificate", "fingerprint", "device", "oemid"}, {"bootstrap", "fingerprint"}, {"enrolment", "oemid", "device"}, {"audit", "id"},
 	{"repo_repository", "namespace", "id"}, {"repo_push", "id", "checksum", "version"}, {"repo_document", "version", "push"},
 	{"repo_target", "filename"}, {"repo_content", "filename"}, {"repo_image", "id", "filename"},
+	{"recovery", "namespace"}, {"root_floor", "namespace"},
 }
 
 // fill makes the fleet large and tells the planner.
 func (w *whole) fill() {
 	w.t.Helper()
+	for _, seed := range []string{ // of what is empty until a backup is restored
+		`INSERT INTO recovery (namespace, backup_at, restored_at) VALUES ('x', 1, 1)`,
+		`INSERT INTO root_floor (namespace, repository, version, shown_by, shown_at) VALUES ('x', 'image', 1, 'x', 1)`,
+	} {
+		_, err := w.db.ExecContext(w.t.Context(), seed)
+		must(w.t, err)
+	}
 	for _, c := range copies {
 		table, varied := c[0], c[1:]
 		rows, err := w.db.QueryxContext(w.t.Context(), `SELECT * FROM `+table+` LIMIT 0`)
@@ -253,7 +261,7 @@ func (p pgPlan) steps(list []string) []string {
 }
 
 // perNamespace are tables that have a few rows a namespace: there it is enough.
-var perNamespace = []string{"keys_stamp", "repo_repository", "online_key"}
+var perNamespace = []string{"keys_stamp", "repo_repository", "online_key", "recovery"}
 
 var (
 	liteScan = regexp.MustCompile(`^SCAN (\w+)`)

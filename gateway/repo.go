@@ -9,6 +9,7 @@ import (
 
 	"sealift/internal/web"
 	"sealift/repo"
+	"sealift/uptane"
 )
 
 // repoRoutes are all that a device may do with the Image repository: read.
@@ -21,7 +22,12 @@ func (s *server) repoRoutes() []web.Route {
 }
 
 func (s *server) getImageMetadata(c *gin.Context) {
-	doc, err := s.repo.Metadata(c.Request.Context(), web.MustCaller(c).Namespace, c.Param("file"))
+	who := web.MustCaller(c)
+	if err := s.requireNewest(c.Request.Context(), who, uptane.ImageRepository, c.Param("file")); err != nil {
+		web.Fail(c, err)
+		return
+	}
+	doc, err := s.repo.Metadata(c.Request.Context(), who.Namespace, c.Param("file"))
 	if err != nil {
 		web.Fail(c, err)
 		return

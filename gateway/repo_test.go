@@ -35,10 +35,11 @@ import (
 const imageName = "fw/main v1"
 
 // imageRepository has one published image.
-func imageRepository(t *testing.T, content []byte) *repo.Repo {
+func imageRepository(t *testing.T, content []byte) (*repo.Repo, *keys.Vault) {
 	t.Helper()
 	d := dbtest.SQLite(t)
-	return imagesIn(t, d, newVault(t, d, nil), nil, content)
+	vault := newVault(t, d, nil)
+	return imagesIn(t, d, vault, nil, content), vault
 }
 
 // newVault opens a vault under a new master key.
@@ -138,14 +139,14 @@ func signed[T metadata.Roles](t *testing.T, role uptane.Role, payload *T, s cryp
 // A device reads metadata and images, and can do nothing else.
 func TestDeviceReadsImageRepository(t *testing.T) {
 	content := bytes.Repeat([]byte("0123456789"), 1000)
-	r := imageRepository(t, content)
+	r, vault := imageRepository(t, content)
 	identify := func(q *http.Request) (web.Caller, error) {
 		if q.Header.Get("X-Test-Device") == "" {
 			return web.Caller{}, web.ErrUnauthorized
 		}
 		return web.Caller{Kind: web.Device, Namespace: "default", Device: "d", Permissions: []string{"device"}}, nil
 	}
-	h, err := gateway.RepoHandler(r, identify, slog.New(slog.DiscardHandler))
+	h, err := gateway.RepoHandler(r, vault, identify, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,8 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"sealift/internal/web"
+	"sealift/repo"
+	"sealift/uptane"
 )
 
 // tufRoutes are the Image repository for devices that run a client of TUF 1.0.
@@ -21,7 +23,12 @@ func (s *server) tufRoutes() []web.Route {
 }
 
 func (s *server) getTUFMetadata(c *gin.Context) {
-	doc, err := s.repo.TUFMetadata(c.Request.Context(), web.MustCaller(c).Namespace, c.Param("file"))
+	who := web.MustCaller(c)
+	err := s.showRoot(c.Request.Context(), who, uptane.ImageRepository, c.Param("file"))
+	var doc repo.Document
+	if err == nil {
+		doc, err = s.repo.TUFMetadata(c.Request.Context(), who.Namespace, c.Param("file"))
+	}
 	if err != nil {
 		web.Fail(c, err)
 		return

@@ -89,6 +89,13 @@ func (k *knownCerts) get(sum [sha256.Size]byte) *knownCert {
 	return k.byID[sum]
 }
 
+// forget makes the table be asked next time.
+func (k *knownCerts) forget(leaf *x509.Certificate) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.byID, sha256.Sum256(leaf.Raw))
+}
+
 // put makes room by forgetting any other: those in use come back with one read.
 func (k *knownCerts) put(sum [sha256.Size]byte, c *knownCert) {
 	k.mu.Lock()
@@ -243,6 +250,7 @@ func (v *Vault) stranger(ctx context.Context, fingerprint string, leaf *x509.Cer
 		if row.Kind == kindDevice {
 			v.log.Error("refused a certificate of our own device CA that was never issued here: the CA's key is in foreign hands, or an older backup was restored",
 				"namespace", row.Namespace, "fingerprint", fingerprint, "common_name", clip(leaf.Subject.CommonName), "issuer", row.Fingerprint)
+			v.noteLost(ctx, row, issuer, fingerprint, leaf)
 			return v.refuse(forged), nil
 		}
 		return v.firstContact(ctx, row, issuer, fingerprint, leaf)

@@ -30,6 +30,9 @@ type rootState struct {
 	roles   map[uptane.Role]roleTrust
 	since   map[uptane.Role]int
 
+	recovering bool     // what devices show is taken note of
+	floor      floorRow // the highest root known to exist; version 0: none
+
 	mu      sync.Mutex
 	docs    map[docKey][]byte
 	signers map[uptane.Role][]onlineSigner
@@ -69,6 +72,14 @@ func (v *Vault) rootState(ctx context.Context, ns uptane.Namespace, repo uptane.
 	}
 	state := &rootState{ns: ns, repo: repo, stamp: stamp, version: row.Version, twin: row.LastTwin,
 		docs: map[docKey][]byte{}, signers: map[uptane.Role][]onlineSigner{}}
+	recovery, err := v.store.recovery(ctx, ns)
+	if err == nil {
+		state.recovering = recovery.lasts()
+		state.floor, err = v.store.rootFloor(ctx, ns, repo)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading recovery of namespace %s: %w", ns, err)
+	}
 	if row.Version > 0 {
 		state.docs[docKey{uptane.Uptane, row.Version}] = row.Document
 		if state.payload, state.roles, err = readRoot(row.Document); err != nil {

@@ -23,8 +23,10 @@ type changes struct {
 }
 
 // check holds each target of a push against the rules and against what is
-// visible. Reasons to refuse it are collected; an error is an accident.
-func (r *Repo) check(ctx context.Context, ns uptane.Namespace, d uptane.Document[metadata.TargetsType]) (changes, []string, error) {
+// visible. Reasons to refuse it are collected; an error is an accident. That the
+// bytes of a target are not here is a reason, or goes to missing unless that is
+// nil.
+func (r *Repo) check(ctx context.Context, ns uptane.Namespace, d uptane.Document[metadata.TargetsType], missing *[]string) (changes, []string, error) {
 	var c changes
 	old, err := r.store.allTargets(ctx, r.store.db, ns)
 	if err != nil {
@@ -40,7 +42,7 @@ func (r *Repo) check(ctx context.Context, ns uptane.Namespace, d uptane.Document
 			fresh = append(fresh, name)
 		}
 	}
-	k := checker{repo: r, ns: ns, now: r.now().UnixMilli()}
+	k := checker{repo: r, ns: ns, now: r.now().UnixMilli(), missing: missing}
 	if k.contents, err = r.store.contents(ctx, ns, fresh); err != nil {
 		return c, nil, fmt.Errorf("reading contents of filenames of %s: %w", ns, err)
 	}
@@ -92,6 +94,16 @@ type checker struct {
 	contents map[string]content
 	images   map[string][]imageRow
 	now      int64
+	missing  *[]string // targets whose bytes are not here; nil: those are refused
+}
+
+// absent is what becomes of a target whose bytes are not here.
+func (k checker) absent(name, reason string) string {
+	if reason == "" || k.missing == nil {
+		return reason
+	}
+	*k.missing = append(*k.missing, name+": "+reason)
+	return ""
 }
 
 // target returns the row of a target that is new or changed, or why it is
@@ -118,7 +130,7 @@ func (k checker) target(ctx context.Context, name string, file *metadata.TargetF
 	}
 	if t.IsOSTree() {
 		reason, err := k.commit(ctx, row.SHA256)
-		return row, reason, err
+		return row, k.absent(name, reason), err
 	}
 	if known && was.Image != "" { // the content is the same for ever
 		row.Image = was.Image
@@ -128,7 +140,7 @@ func (k checker) target(ctx context.Context, name string, file *metadata.TargetF
 	image, reason := k.image(name, row.SHA256, row.Length)
 	row.Image = image
 	if image == "" && uploaded {
-		return row, reason, nil
+		return row, k.absent(name, reason), nil
 	}
 	return row, "", nil
 }

@@ -87,7 +87,7 @@ func (r *Repo) accept(ctx context.Context, ns uptane.Namespace, doc []byte, chec
 	}
 	p := &push{root: root}
 	var reasons []string
-	if p.changes, reasons, err = r.check(ctx, ns, d); err != nil {
+	if p.changes, reasons, err = r.check(ctx, ns, d, nil); err != nil {
 		return nil, err
 	}
 	if now := r.now(); !now.Before(d.Payload.Expires) {

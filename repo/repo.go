@@ -66,8 +66,8 @@ const (
 	DefaultPartSize = 100 << 20
 )
 
-// Config says what a Repo stands on. All but the sizes, PutRoots, RootTwins, Now
-// and Log is required.
+// Config says what a Repo stands on. All but the sizes, PutRoots, RootTwins,
+// RequireRoot, Now and Log is required.
 type Config struct {
 	DB     *db.DB
 	Bucket *blob.Bucket  // no other keys than Repo's
@@ -84,6 +84,10 @@ type Config struct {
 	PutRoots func(ctx context.Context, ns uptane.Namespace, repo uptane.Repository, root, tuf []byte) error
 	// RootTwins are the roots of TUF clients; nil offers none.
 	RootTwins RootTwins
+	// RequireRoot answers a fault while a root newer than the current one is known
+	// to exist, after a backup was restored; from memory like RootVersion. Nil
+	// never does.
+	RequireRoot func(context.Context, uptane.Namespace, uptane.Repository) error
 	// Complete returns a fault that names what is absent unless a commit is
 	// completely stored in TreeHub.
 	Complete func(context.Context, uptane.Namespace, ostree.Checksum) error

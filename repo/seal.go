@@ -120,7 +120,7 @@ func (r *Repo) writeAhead(ctx context.Context, j job) (documentRow, error) {
 		if !visible && (j.flavour == uptane.TUF || j.push.Base != repository.Push) {
 			return errSuperseded
 		}
-		row, err = docs.newest(ctx, tx, j.role, j.push.ID, j.root.version)
+		row, err = docs.newest(ctx, tx, j.role, j.push.ID, j.root.version, repository.Floor)
 		if err != nil && !errors.Is(err, db.ErrNoRows) {
 			return err
 		}
@@ -135,7 +135,7 @@ func (r *Repo) writeAhead(ctx context.Context, j job) (documentRow, error) {
 		if suits {
 			return nil
 		}
-		row, err = r.newVersion(ctx, tx, j, since)
+		row, err = r.newVersion(ctx, tx, j, since, repository.Floor)
 		return err
 	})
 	return row, err
@@ -156,7 +156,7 @@ func (j job) suits(row documentRow, now time.Time) bool {
 func epoch() time.Time { return time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC) }
 
 // newVersion gives up what the push has unsigned and writes the next version.
-func (r *Repo) newVersion(ctx context.Context, tx *sqlx.Tx, j job, since int) (documentRow, error) {
+func (r *Repo) newVersion(ctx context.Context, tx *sqlx.Tx, j job, since, floor int) (documentRow, error) {
 	docs := r.store.of(j.tree)
 	if err := docs.void(ctx, tx, j.role, j.push.ID); err != nil {
 		return documentRow{}, err
@@ -167,7 +167,7 @@ func (r *Repo) newVersion(ctx context.Context, tx *sqlx.Tx, j job, since int) (d
 	}
 	now := r.now()
 	minutes := int(now.Sub(epoch()) / time.Minute)
-	version, err := docs.freeVersion(ctx, tx, j.role, max(last+1, minutes))
+	version, err := docs.freeVersion(ctx, tx, j.role, max(last+1, minutes, floor))
 	if err != nil {
 		return documentRow{}, err
 	}

@@ -26,9 +26,10 @@ type repositoryRow struct {
 	TUF        bool   `db:"tuf"`           // its TUF flavour is served
 	Anonymous  bool   `db:"tuf_anonymous"` // without credentials, too
 	TUFPush    string `db:"tuf_push"`
+	floors
 }
 
-const repositoryColumns = `id, push, generation, tuf, tuf_anonymous, tuf_push`
+const repositoryColumns = `id, push, generation, tuf, tuf_anonymous, tuf_push, ` + floorColumns
 
 // visible is the push that clients of a flavour see, "" none yet.
 func (r repositoryRow) visible(f uptane.Flavour) string {

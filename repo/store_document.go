@@ -31,13 +31,15 @@ type documents struct {
 
 func (s store) of(t tree) documents { return documents{s, t} }
 
-// served returns the newest sealed timestamp of a push under a root.
-func (s documents) served(ctx context.Context, push string, root int) (documentRow, error) {
+// served returns the newest sealed timestamp of a push under a root, from the
+// version floor on.
+func (s documents) served(ctx context.Context, push string, root, floor int) (documentRow, error) {
 	var row documentRow
 	err := s.db.GetContext(ctx, &row,
 		`SELECT `+documentColumns+` FROM repo_document
-		WHERE namespace = $1 AND flavour = $2 AND role = $3 AND push = $4 AND root_version = $5 AND NOT void AND document IS NOT NULL
-		ORDER BY version DESC LIMIT 1`, s.ns, s.flavour, uptane.RoleTimestamp, push, root)
+		WHERE namespace = $1 AND flavour = $2 AND role = $3 AND push = $4 AND root_version = $5 AND version >= $6
+			AND NOT void AND document IS NOT NULL
+		ORDER BY version DESC LIMIT 1`, s.ns, s.flavour, uptane.RoleTimestamp, push, root, floor)
 	return row, err
 }
 
@@ -49,13 +51,14 @@ func (s documents) document(ctx context.Context, role uptane.Role, version int) 
 	return row, err
 }
 
-// newest returns the newest document of a push under a root, sealed or not.
-func (s documents) newest(ctx context.Context, tx *sqlx.Tx, role uptane.Role, push string, root int) (documentRow, error) {
+// newest returns the newest document of a push under a root, sealed or not, from
+// the version floor on.
+func (s documents) newest(ctx context.Context, tx *sqlx.Tx, role uptane.Role, push string, root, floor int) (documentRow, error) {
 	var row documentRow
 	err := tx.GetContext(ctx, &row,
 		`SELECT `+documentColumns+` FROM repo_document
-		WHERE namespace = $1 AND flavour = $2 AND role = $3 AND push = $4 AND root_version = $5 AND NOT void
-		ORDER BY version DESC LIMIT 1`, s.ns, s.flavour, role, push, root)
+		WHERE namespace = $1 AND flavour = $2 AND role = $3 AND push = $4 AND root_version = $5 AND version >= $6 AND NOT void
+		ORDER BY version DESC LIMIT 1`, s.ns, s.flavour, role, push, root, floor)
 	return row, err
 }
 

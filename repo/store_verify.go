@@ -121,3 +121,10 @@ func (s store) named(ctx context.Context, keys []string) (map[string]bool, error
 	}
 	return found, nil
 }
+
+// blobs returns the keys of all blobs that rows name.
+func (s store) blobs(ctx context.Context) ([]string, error) {
+	var keys []string
+	err := s.db.SelectContext(ctx, &keys, `SELECT blob FROM repo_image UNION ALL SELECT blob FROM repo_part ORDER BY blob`)
+	return keys, err
+}

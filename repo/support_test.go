@@ -109,7 +109,7 @@ func (w *world) server() *server {
 	}
 	r, err := repo.New(w.t.Context(), repo.Config{
 		DB: w.db, Bucket: w.bucket, Signer: watched{w, vault}, Roots: vault, RootVersion: vault.RootVersion,
-		RoleKeysSince: vault.RoleKeysSince, PutRoots: vault.PutRoots, RootTwins: vault, Complete: w.complete,
+		RoleKeysSince: vault.RoleKeysSince, PutRoots: vault.PutRoots, RootTwins: vault, RequireRoot: vault.RequireRoot, Complete: w.complete,
 		MaxImage: 10_000, PartSize: 1000, Now: w.clock.now,
 	})
 	if err != nil {

@@ -143,6 +143,12 @@ func (r *Repo) TUFMetadata(ctx context.Context, ns uptane.Namespace, filename st
 		return Document{}, ErrRoleMissing.Withf("%.100q is not metadata for TUF clients", filename)
 	}
 	t := tree{ns, uptane.TUF}
+	if _, err := r.tufRow(ctx, t); err != nil {
+		return Document{}, err
+	}
+	if err := r.RequireNewest(ctx, ns); err != nil {
+		return Document{}, err
+	}
 	if role == uptane.RoleRoot {
 		return r.tufRoot(ctx, t, version)
 	}

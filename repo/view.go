@@ -151,7 +151,7 @@ func (r *Repo) load(ctx context.Context, t tree, old *set, root int) (*set, erro
 		return nil, fmt.Errorf("reading targets of %s: %w", t.ns, err)
 	}
 	docs := r.store.of(t)
-	s.timestamp, err = docs.served(ctx, s.push.ID, root)
+	s.timestamp, err = docs.served(ctx, s.push.ID, root, row.Floor)
 	if errors.Is(err, db.ErrNoRows) {
 		return s, nil
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -330,5 +331,69 @@ func TestCheckReadsTheFile(t *testing.T) {
 	defer d.Close()
 	if problems, err := d.Check(t.Context()); err == nil && len(problems) == 0 {
 		t.Error("a broken file passed")
+	}
+}
+
+// TestSnapshotWhileOthersWrite copies a database again and again under a
+// writer that always adds two rows at once: every copy has an even number.
+func TestSnapshotWhileOthersWrite(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "50% of #1?.db")
+	d, err := db.Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	migrated(t, d)
+	ctx, stop := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer stop()
+	wrote := make(chan struct{}, 1)
+	wg.Go(func() {
+		for i := 0; ctx.Err() == nil; i += 2 {
+			_ = d.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+				for j := range 2 {
+					if _, err := tx.ExecContext(ctx, insert, "default", strconv.Itoa(i+j), i+j, true, nil); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			select {
+			case wrote <- struct{}{}:
+			default:
+			}
+		}
+	})
+	last := 0
+	for i := range 5 {
+		<-wrote
+		to := filepath.Join(dir, strconv.Itoa(i)+".db")
+		if err := db.Snapshot(t.Context(), path, to); err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(to)
+		if err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%v, %v", info, err)
+		}
+		copied, err := db.Open(t.Context(), to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := count(t, copied); n%2 != 0 || n < last {
+			t.Errorf("%d rows after %d", n, last)
+		} else {
+			last = n
+		}
+		if err := copied.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if last == 0 {
+		t.Error("nothing was written meanwhile")
+	}
+	if err := db.Snapshot(t.Context(), path, filepath.Join(dir, "0.db")); err == nil {
+		t.Error("a file that is there was replaced")
 	}
 }

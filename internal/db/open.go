@@ -42,7 +42,7 @@ func openSQLite(path string, through func(driver.Connector) driver.Connector) (*
 	if err := f.Close(); err != nil {
 		return nil, err
 	}
-	dsn := "file:" + strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23").Replace(path) + "?" + sqliteOptions
+	dsn := fileURI(path) + "?" + sqliteOptions
 	// sqlx does not know this driver; it takes $1 as PostgreSQL does.
 	sqlx.BindDriver("sqlite", sqlx.DOLLAR)
 	read := sqlx.NewDb(sql.OpenDB(through(sqliteConnector{dsn})), "sqlite")
@@ -51,6 +51,11 @@ func openSQLite(path string, through func(driver.Connector) driver.Connector) (*
 	write := sqlx.NewDb(sql.OpenDB(through(sqliteConnector{dsn})), "sqlite")
 	write.SetMaxOpenConns(1)
 	return &DB{DB: read, write: write, dialect: SQLite}, nil
+}
+
+// fileURI is a path as SQLite takes it with options behind.
+func fileURI(path string) string {
+	return "file:" + strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23").Replace(path)
 }
 
 // sqliteConnector retries while another connection turns a new file into

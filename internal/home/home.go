@@ -9,7 +9,9 @@
 //	keys/NAME.pub, keys/NAME.sec     key objects; the private one plain or sealed
 //	roles/ROLE.json                  as signed, Uptane's flavour
 //	roles/ROLE.tuf.json              as signed, TUF's flavour of the same content
+//	roles/N.root.json, N.root.tuf.json   every root that was signed or pulled here
 //	roles/unsigned/ROLE.json         the payload being edited
+//	roles/targets.published.json     the targets the server had when they were pulled or pushed last
 //	roles/targets.json.checksum      SHA-256 of the targets the server had last
 //
 // ROLE is root or targets. A home of the Image repository signs and keeps both

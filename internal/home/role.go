@@ -20,7 +20,8 @@ func (h *Home) twinPath(r uptane.Role) string   { return h.path("roles", string(
 func (h *Home) unsignedPath(r uptane.Role) string {
 	return h.path("roles", "unsigned", string(r)+".json")
 }
-func (h *Home) checksumPath() string { return h.path("roles", "targets.json.checksum") }
+func (h *Home) publishedPath() string { return h.path("roles", "targets.published.json") }
+func (h *Home) checksumPath() string  { return h.path("roles", "targets.json.checksum") }
 
 // Unsigned returns the payload being edited, in canonical form: the bytes an
 // outside signer signs. Errors wrap ErrNotFound.
@@ -76,6 +77,11 @@ func checkTwins(r uptane.Role, doc, twin canonical.Value) error {
 // setSigned stores the documents of a role, the twin first: a twin without its
 // partner is noticed when they are read.
 func (h *Home) setSigned(r uptane.Role, s Signed) error {
+	if r == uptane.RoleRoot {
+		if err := h.keepRoot(s); err != nil {
+			return err
+		}
+	}
 	if s.TUF == nil {
 		if err := os.Remove(h.twinPath(r)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("removing old twin of %s: %w", r, err)

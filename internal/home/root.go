@@ -155,6 +155,11 @@ func (h *Home) PullRoot(newest []byte, chain [][]byte, verify bool) (int64, erro
 		if err := h.followRoots(doc, chain); err != nil {
 			return 0, err
 		}
+		for _, raw := range chain {
+			if err := h.keepRoot(Signed{Uptane: raw}); err != nil {
+				return 0, err
+			}
+		}
 	}
 	keep := Signed{Uptane: doc.Raw}
 	if local, err := h.Signed(uptane.RoleRoot); err == nil && slices.Equal(local.Uptane, doc.Raw) {

@@ -127,6 +127,9 @@ func (h *Home) PullTargets(raw []byte, checksum string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
+	if err := h.writeDocument(h.publishedPath(), doc.Raw); err != nil {
+		return 0, err
+	}
 	if err := h.setUnsigned(uptane.RoleTargets, v); err != nil {
 		return 0, err
 	}
@@ -172,6 +175,9 @@ func (h *Home) Pushed(r uptane.Role, s Signed, checksum string) error {
 	}
 	if r != uptane.RoleTargets {
 		return nil
+	}
+	if err := h.writeDocument(h.publishedPath(), s.Uptane); err != nil {
+		return err
 	}
 	if checksum == "" {
 		checksum = ChecksumOf(s.Uptane)

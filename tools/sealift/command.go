@@ -19,8 +19,8 @@ func newCommand() *cobra.Command {
 	root.SetVersionTemplate("sealift {{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	root.AddCommand(
-		newInit(), newServe(), newConfig(), newClock(), newFsck(), newDemo(),
-		newStatus(), newDevice(), newTarget(), newUpdate(), newToken(), newCommit(), newTUF(),
+		newInit(), newServe(), newConfig(), newClock(), newFsck(), newBackup(), newRestore(), newDemo(),
+		newStatus(), newDevice(), newTarget(), newUpdate(), newToken(), newCommit(), newTUF(), newRecovery(),
 		&cobra.Command{
 			Use: "version", Short: "Print the version", Args: args(cobra.NoArgs),
 			Run: func(c *cobra.Command, _ []string) { fmt.Fprintf(c.OutOrStdout(), "sealift %s\n", version) },

@@ -26,6 +26,7 @@ func newDevice() *cobra.Command {
 			changeDevice("/reset", "%s may provision itself again, once; its certificates are revoked and its open assignments cancelled")),
 		f.speak(&cobra.Command{Use: "revoke DEVICE", Short: "Shut a device out by revoking its certificates", Args: one},
 			changeDevice("/revoke", "%s is shut out; sealift device reset lets it in again")),
+		newDeviceAdopt(&f),
 	)
 	return device
 }

@@ -1,7 +1,7 @@
 // Command sealift is the update server and its operator's command.
 //
-// Only init, serve, clock and fsck open the data folder; every other
-// subcommand speaks the API with a token.
+// Only init, serve, clock, fsck, backup and restore open the data folder; every
+// other subcommand speaks the API with a token.
 package main
 
 import (

@@ -102,12 +102,12 @@ func (v *services) openRepositories(ctx context.Context, s settings, log *slog.L
 	v.closers = append(v.closers, images.Close)
 	if v.repo, err = repo.New(ctx, repo.Config{
 		DB: v.db, Bucket: images, Signer: v.vault, Roots: v.vault, RootVersion: v.vault.RootVersion,
-		RoleKeysSince: v.vault.RoleKeysSince, PutRoots: v.vault.PutRoots, RootTwins: v.vault, Complete: v.treehub.RequireComplete, Log: log,
+		RoleKeysSince: v.vault.RoleKeysSince, PutRoots: v.vault.PutRoots, RootTwins: v.vault, RequireRoot: v.vault.RequireRoot, Complete: v.treehub.RequireComplete, Log: log,
 	}); err != nil {
 		return err
 	}
 	if v.director, err = director.New(ctx, director.Config{
-		DB: v.db, Signer: v.vault, Roots: v.vault, Keys: v.vault, Images: v.repo, Journal: v.registry, Log: log, Actor: actor,
+		DB: v.db, Signer: v.vault, Roots: v.vault, Keys: v.vault, Images: v.repo, Journal: v.registry, Began: v.began, Log: log, Actor: actor,
 	}); err != nil {
 		return err
 	}
@@ -119,6 +119,11 @@ func (v *services) openRepositories(ctx context.Context, s settings, log *slog.L
 func (v *services) enrol(ctx context.Context, ns uptane.Namespace, oemid uptane.OEMID) (uptane.DeviceID, error) {
 	id, _, err := v.registry.EnsureDevice(ctx, ns, oemid)
 	return id, err
+}
+
+// began shows the Image repository what a device has installed.
+func (v *services) began(ctx context.Context, ns uptane.Namespace, device uptane.DeviceID, filename string) error {
+	return v.repo.ShowImage(ctx, ns, filename, "device "+string(device))
 }
 
 // actor names who acts, for audit and history.
@@ -155,6 +160,9 @@ func (v *services) lock(s settings, create bool) error {
 		return fmt.Errorf("locking the data folder: %w", err)
 	}
 	v.closers = append(v.closers, f.Close)
+	if _, err := os.Stat(filepath.Join(s.Data, backupFile)); err == nil {
+		return usage(fmt.Errorf("%s is a backup: devices may have seen newer versions; run sealift restore", s.Data))
+	}
 	if s.DatabaseURL != "" && s.BlobsURL != "" {
 		return nil // replicas share a database; the folder holds nothing of value
 	}

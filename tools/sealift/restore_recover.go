@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"sealift/director"
+	"sealift/internal/fault"
+	"sealift/internal/home"
+	"sealift/uptane"
+)
+
+// offlineHomes are the signing homes of an offline folder; nil where none was
+// named.
+type offlineHomes map[uptane.Repository]*home.Home
+
+// fromOffline is who shows what the offline folder has.
+const fromOffline = "the offline folder"
+
+func openOffline(dir string) (offlineHomes, error) {
+	if dir == "" {
+		return nil, nil
+	}
+	homes := offlineHomes{}
+	for repository, folder := range map[uptane.Repository]string{uptane.ImageRepository: "image", uptane.DirectorRepository: "director"} {
+		h, err := home.Open(filepath.Join(dir, folder), home.Options{Warn: func(text string) { fmt.Fprintln(os.Stderr, "sealift:", text) }})
+		if err != nil {
+			return nil, usage(fmt.Errorf("opening the offline folder: %w", err))
+		}
+		homes[repository] = h
+	}
+	return homes, nil
+}
+
+// recover makes restored data fit for devices that have seen newer ones.
+func (s settings) recover(ctx context.Context, o restoration, homes offlineHomes, backup time.Time, w io.Writer) (err error) {
+	v, err := openServices(ctx, s, slog.New(slog.DiscardHandler), false)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, v.close()) }()
+	list, err := v.access.Namespaces(ctx)
+	if err != nil {
+		return err
+	}
+	for _, ns := range list {
+		r := recoverer{services: v, ns: ns, raise: o.raise, w: w}
+		if ns == defaultNamespace {
+			r.homes = homes
+		}
+		if err := r.run(ctx, backup); err != nil {
+			return fmt.Errorf("restoring namespace %s: %w", ns, err)
+		}
+	}
+	if homes == nil {
+		fmt.Fprintln(w, "No --offline was given. If a root or image targets were signed since the backup, restore again with it.")
+	}
+	fmt.Fprintln(w, "Gone with the time since the backup: uploads and pushes, tokens made or revoked, certificates revoked, devices provisioned or registered.")
+	return nil
+}
+
+// recoverer works on one namespace.
+type recoverer struct {
+	*services
+	ns    uptane.Namespace
+	homes offlineHomes
+	raise int
+	w     io.Writer
+}
+
+func (r recoverer) say(format string, args ...any) {
+	fmt.Fprintf(r.w, "%s: %s\n", r.ns, fmt.Sprintf(format, args...))
+}
+
+func (r recoverer) run(ctx context.Context, backup time.Time) error {
+	if err := r.vault.BeginRecovery(ctx, r.ns, backup); err != nil {
+		return err
+	}
+	for _, repository := range []uptane.Repository{uptane.ImageRepository, uptane.DirectorRepository} {
+		if err := r.roots(ctx, repository); err != nil {
+			return err
+		}
+	}
+	floor, err := r.repo.BeginRecovery(ctx, r.ns, r.raise)
+	if err != nil {
+		return err
+	}
+	if floor > 0 {
+		r.say("what the server signs goes on at version %d", floor)
+	}
+	ended, err := r.director.BeginRecovery(ctx, r.ns, int64(r.raise))
+	if err != nil {
+		return err
+	}
+	r.sayEnded(ctx, ended)
+	return r.targets(ctx)
+}
+
+// roots brings the roots back that were signed since.
+func (r recoverer) roots(ctx context.Context, repository uptane.Repository) error {
+	h := r.homes[repository]
+	if h == nil {
+		return nil
+	}
+	list, err := h.Roots()
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	last, err := r.vault.RootVersion(ctx, r.ns, repository)
+	if err != nil {
+		return err
+	}
+	before := last
+	for _, s := range list {
+		if int(s.Version) != last+1 {
+			continue
+		}
+		err := r.vault.PutRoots(ctx, r.ns, repository, s.Uptane, s.TUF)
+		if fault.Of(err) != nil && s.TUF != nil { // devices come first
+			err = r.vault.PutRoots(ctx, r.ns, repository, s.Uptane, nil)
+		}
+		if f := fault.Of(err); f != nil {
+			r.say("root %d of the %s repository is not acceptable: %s", s.Version, repository, f.Cause())
+			break
+		}
+		if err != nil {
+			return err
+		}
+		last++
+	}
+	if last > before {
+		r.say("root %d of the %s repository is back, the backup had %d", last, repository, before)
+	}
+	newest := int(list[len(list)-1].Version)
+	if newest > last {
+		r.say("root %d of the %s repository exists and cannot be taken: version %d is missing; it serves nothing until then", newest, repository, last+1)
+	}
+	return r.vault.ShowRoot(ctx, r.ns, repository, newest, fromOffline)
+}
+
+// targets brings the image targets back that were published since.
+func (r recoverer) targets(ctx context.Context) error {
+	h := r.homes[uptane.ImageRepository]
+	if h == nil {
+		return nil
+	}
+	s, version, err := h.Published()
+	if err != nil || version == 0 {
+		return err
+	}
+	if s.Version > 0 {
+		taken, err := r.repo.TakeTargets(ctx, r.ns, s.Uptane, s.TUF, fromOffline)
+		if f := fault.Of(err); f != nil {
+			r.say("image targets %d are not acceptable: %v", s.Version, f)
+		} else if err != nil {
+			return err
+		}
+		if taken.Newer {
+			r.say("image targets %d are back", taken.Version)
+		}
+		for _, missing := range taken.Missing {
+			r.say("bring its bytes again: %s", plain(missing))
+		}
+	}
+	return r.repo.ShowTargets(ctx, r.ns, int(version), fromOffline)
+}
+
+// sayEnded tells which updates lost assignments.
+func (r recoverer) sayEnded(ctx context.Context, ended []director.Assignment) {
+	devices := map[string]map[uptane.DeviceID]bool{}
+	for _, a := range ended {
+		if devices[a.Update] == nil {
+			devices[a.Update] = map[uptane.DeviceID]bool{}
+		}
+		devices[a.Update][a.Device] = true
+	}
+	for _, id := range slices.Sorted(maps.Keys(devices)) {
+		name := ""
+		if u, err := r.director.Update(ctx, r.ns, id); err == nil {
+			name = u.Name
+		}
+		r.say("update %s %s was open on %d devices and is cancelled there; assign it again where it is still wanted", id, plain(name), len(devices[id]))
+	}
+}
