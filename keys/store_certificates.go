@@ -140,8 +140,9 @@ type certRow struct {
 func (s store) certificate(ctx context.Context, fingerprint string) (row certRow, err error) {
 	err = s.db.GetContext(ctx, &row,
 		`SELECT c.fingerprint, c.namespace, c.kind, c.device, c.oemid, c.issuer, c.serial, c.not_before, c.not_after, c.created, c.revoked,
-			a.certificate AS issuer_certificate, a.revoked AS issuer_revoked
-		FROM certificate c JOIN authority a ON a.fingerprint = c.issuer WHERE c.fingerprint = $1`, fingerprint)
+			(SELECT a.certificate FROM authority a WHERE a.fingerprint = c.issuer) AS issuer_certificate,
+			(SELECT a.revoked FROM authority a WHERE a.fingerprint = c.issuer) AS issuer_revoked
+		FROM certificate c WHERE c.fingerprint = $1`, fingerprint)
 	return row, db.Err(err)
 }
 
