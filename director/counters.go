@@ -1,6 +1,7 @@
 package director
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -12,7 +13,7 @@ import (
 )
 
 // flushEvery is how long a counter is held in memory at most, and flushBatch
-// how many devices one statement writes.
+// how many devices one transaction writes.
 const (
 	flushEvery   = time.Second
 	flushTimeout = 30 * time.Second
@@ -33,7 +34,7 @@ type sighting struct {
 	at           int64
 }
 
-// counters gathers sightings and writes them in one statement a second. An
+// counters gathers sightings and writes them together, once a second. An
 // idle server has no timer running. Safe for concurrent use.
 type counters struct {
 	store store
@@ -87,6 +88,9 @@ func (c *counters) flush(ctx context.Context) error {
 		c.timer = nil
 	}
 	c.mu.Unlock()
+	slices.SortFunc(batch, func(a, b sighting) int { // replicas lock rows in one order
+		return cmp.Or(cmp.Compare(a.ns, b.ns), cmp.Compare(a.device, b.device))
+	})
 	for part := range slices.Chunk(batch, flushBatch) {
 		if err := c.store.saveSightings(ctx, part); err != nil {
 			c.retryLater()

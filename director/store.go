@@ -3,8 +3,7 @@ package director
 import (
 	"context"
 	"embed"
-	"fmt"
-	"strings"
+	"slices"
 
 	"github.com/jmoiron/sqlx"
 
@@ -136,28 +135,31 @@ func (s store) bindKey(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, ke
 	return owner, err
 }
 
+// sightingRows is how many rows one statement has for sightings, always.
+const sightingRows = 16
+
+var sightingsQuery = `WITH seen (namespace, device, registration, counter, manifest, manifest_at) AS (` +
+	db.Values(sightingRows, "TEXT", "TEXT", "BIGINT", "BIGINT", "TEXT", "BIGINT") + `)
+	UPDATE director_device SET counter = seen.counter, manifest = seen.manifest, manifest_at = seen.manifest_at
+	FROM seen
+	WHERE director_device.namespace = seen.namespace AND director_device.device = seen.device
+		AND director_device.registration = seen.registration AND director_device.manifest_at <= seen.manifest_at
+		AND director_device.counter <= seen.counter`
+
 // saveSightings writes the counters of manifests that changed nothing. A row
 // that was registered anew or has a later manifest is left alone.
 func (s store) saveSightings(ctx context.Context, batch []sighting) error {
-	var values strings.Builder
-	args := make([]any, 0, len(batch)*6)
-	for i, x := range batch {
-		if i > 0 {
-			values.WriteString(", ")
-		}
-		n := i * 6
-		fmt.Fprintf(&values, "($%d, $%d, CAST($%d AS BIGINT), CAST($%d AS BIGINT), $%d, CAST($%d AS BIGINT))",
-			n+1, n+2, n+3, n+4, n+5, n+6)
-		args = append(args, x.ns, x.device, x.registration, x.counter, x.digest, x.at)
-	}
 	return s.db.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
-		_, err := tx.ExecContext(ctx,
-			`WITH seen (namespace, device, registration, counter, manifest, manifest_at) AS (VALUES `+values.String()+`)
-		UPDATE director_device SET counter = seen.counter, manifest = seen.manifest, manifest_at = seen.manifest_at
-		FROM seen
-		WHERE director_device.namespace = seen.namespace AND director_device.device = seen.device
-			AND director_device.registration = seen.registration AND director_device.manifest_at <= seen.manifest_at
-			AND director_device.counter <= seen.counter`, args...)
-		return err
+		for part := range slices.Chunk(batch, sightingRows) {
+			args := make([]any, 0, sightingRows*6)
+			for i := range sightingRows {
+				x := part[min(i, len(part)-1)]
+				args = append(args, x.ns, x.device, x.registration, x.counter, x.digest, x.at)
+			}
+			if _, err := tx.ExecContext(ctx, sightingsQuery, args...); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }

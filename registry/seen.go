@@ -8,7 +8,7 @@ import (
 )
 
 // Seen notes that a device was heard of. It only touches memory: the times are
-// written once a second, all of them in one statement.
+// written together, once a second.
 func (r *Registry) Seen(ns uptane.Namespace, device uptane.DeviceID) {
 	now := r.now().UnixMilli()
 	r.mu.Lock()

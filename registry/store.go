@@ -1,11 +1,14 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -141,31 +144,41 @@ func (store) activate(ctx context.Context, q sqlx.ExecerContext, ns uptane.Names
 	return err
 }
 
-// setSeen writes many last-seen times in one statement a thousand devices.
+// seenRows is how many rows one statement has for last-seen times, always, and
+// seenBatch how many devices one transaction writes.
+const (
+	seenRows  = 32
+	seenBatch = 1024
+)
+
+var seenQuery = `WITH seen (namespace, id, at) AS (` + db.Values(seenRows, "TEXT", "TEXT", "BIGINT") + `)
+	UPDATE registry_device SET last_seen = seen.at FROM seen
+	WHERE registry_device.namespace = seen.namespace AND registry_device.id = seen.id`
+
+// setSeen writes many last-seen times.
 func (store) setSeen(ctx context.Context, d *db.DB, seen map[deviceKey]int64) error {
-	const batch = 1000
-	values, params := []string{}, []any{}
-	flush := func() error {
-		if len(values) == 0 {
-			return nil
-		}
-		_, err := d.ExecContext(ctx, `WITH seen (namespace, id, at) AS (VALUES `+strings.Join(values, ", ")+`)
-			UPDATE registry_device SET last_seen = seen.at FROM seen
-			WHERE registry_device.namespace = seen.namespace AND registry_device.id = seen.id`, params...)
-		values, params = values[:0], params[:0]
-		return err
-	}
-	for k, at := range seen {
-		n := len(params)
-		values = append(values, fmt.Sprintf("(CAST($%d AS TEXT), CAST($%d AS TEXT), CAST($%d AS BIGINT))", n+1, n+2, n+3))
-		params = append(params, k.ns, k.device, at)
-		if len(values) == batch {
-			if err := flush(); err != nil {
-				return err
+	all := slices.SortedFunc(maps.Keys(seen), func(a, b deviceKey) int { // replicas lock rows in one order
+		return cmp.Or(cmp.Compare(a.ns, b.ns), cmp.Compare(a.device, b.device))
+	})
+	for batch := range slices.Chunk(all, seenBatch) {
+		err := d.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+			for part := range slices.Chunk(batch, seenRows) {
+				args := make([]any, 0, seenRows*3)
+				for i := range seenRows {
+					k := part[min(i, len(part)-1)]
+					args = append(args, k.ns, k.device, seen[k])
+				}
+				if _, err := tx.ExecContext(ctx, seenQuery, args...); err != nil {
+					return err
+				}
 			}
+			return nil
+		})
+		if err != nil {
+			return err
 		}
 	}
-	return flush()
+	return nil
 }
 
 func (store) replaceHardware(ctx context.Context, q sqlx.ExecerContext, ns uptane.Namespace, device uptane.DeviceID, ids map[uptane.HardwareID]bool) error {

@@ -11,7 +11,7 @@ const (
 	maxPrepared = 200
 	// maxText is how long, in bytes, a statement may be that is kept: longer ones
 	// are made up for so many rows and seldom come again.
-	maxText = 2 << 10
+	maxText = 4 << 10
 )
 
 // preparing makes connections that keep what they have prepared. To SQLite
