@@ -52,8 +52,8 @@ func (k *ceremony) makeAuthorities(ctx context.Context) error {
 	}
 	k.serverRoots = []pki.Authority{current, next}
 	return errors.Join(
-		k.v.vault.ImportServerTree(ctx, keys.ServerTree{Root: current.Cert, Next: next.Cert, Issuer: server}),
-		k.v.vault.ImportDeviceTree(ctx, defaultNamespace, devices.Cert, device))
+		k.v.Vault.ImportServerTree(ctx, keys.ServerTree{Root: current.Cert, Next: next.Cert, Issuer: server}),
+		k.v.Vault.ImportDeviceTree(ctx, defaultNamespace, devices.Cert, device))
 }
 
 // storeAuthority writes ca/NAME.pem and the sealed ca/NAME.key.
@@ -131,7 +131,7 @@ func (k *ceremony) makeRoot(ctx context.Context, h *home.Home, repository uptane
 		named[uptane.Role(name)] = []uptane.Key{key}
 	}
 	for _, role := range online {
-		key, err := k.v.vault.GenerateOnline(ctx, defaultNamespace, repository, role, "")
+		key, err := k.v.Vault.GenerateOnline(ctx, defaultNamespace, repository, role, "")
 		if err != nil {
 			return err
 		}
@@ -144,7 +144,7 @@ func (k *ceremony) makeRoot(ctx context.Context, h *home.Home, repository uptane
 	if err != nil {
 		return err
 	}
-	if err := k.v.vault.PutRoots(ctx, defaultNamespace, repository, signed.Uptane, signed.TUF); err != nil {
+	if err := k.v.Vault.PutRoots(ctx, defaultNamespace, repository, signed.Uptane, signed.TUF); err != nil {
 		return err
 	}
 	return h.Pushed(uptane.RoleRoot, signed, "")
@@ -152,10 +152,10 @@ func (k *ceremony) makeRoot(ctx context.Context, h *home.Home, repository uptane
 
 // makeFirstTargets signs targets that name nothing yet and publishes them.
 func (k *ceremony) makeFirstTargets(ctx context.Context) error {
-	if err := k.v.access.CreateNamespace(ctx, defaultNamespace); err != nil {
+	if err := k.v.Access.CreateNamespace(ctx, defaultNamespace); err != nil {
 		return err
 	}
-	if _, err := k.v.repo.Create(ctx, defaultNamespace); err != nil {
+	if _, err := k.v.Repo.Create(ctx, defaultNamespace); err != nil {
 		return err
 	}
 	if err := k.image.InitTargets(1, k.now.Add(emptyTargetsLife)); err != nil {
@@ -165,10 +165,10 @@ func (k *ceremony) makeFirstTargets(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := k.v.repo.StageTwin(ctx, defaultNamespace, uptane.RoleTargets, signed.TUF); err != nil {
+	if err := k.v.Repo.StageTwin(ctx, defaultNamespace, uptane.RoleTargets, signed.TUF); err != nil {
 		return err
 	}
-	checksum, err := k.v.repo.PutTargets(ctx, defaultNamespace, signed.Uptane, "", "init")
+	checksum, err := k.v.Repo.PutTargets(ctx, defaultNamespace, signed.Uptane, "", "init")
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ func newClock() *cobra.Command {
 				return err
 			}
 			defer func() { _ = v.close() }()
-			if err := v.vault.AcceptClock(c.Context()); err != nil {
+			if err := v.Vault.AcceptClock(c.Context()); err != nil {
 				return err
 			}
 			fmt.Fprintln(c.OutOrStdout(), "the clock is accepted; this is in the audit")

@@ -84,15 +84,15 @@ func (v *services) verify(ctx context.Context, a *fsck.Account) error {
 		a.Damaged("", "database", "%s", p)
 	}
 	return errors.Join(
-		v.vault.Verify(ctx, a, v.known),
-		v.director.Verify(ctx, a, v.known),
-		v.repo.Verify(ctx, a),
-		v.treehub.Verify(ctx, a))
+		v.Vault.Verify(ctx, a, v.known),
+		v.Director.Verify(ctx, a, v.known),
+		v.Repo.Verify(ctx, a),
+		v.TreeHub.Verify(ctx, a))
 }
 
 // known tells whether the registry has a device.
 func (v *services) known(ctx context.Context, ns uptane.Namespace, device uptane.DeviceID) (bool, error) {
-	d, err := v.registry.Device(ctx, ns, string(device))
+	d, err := v.Registry.Device(ctx, ns, string(device))
 	if fault.Of(err) != nil {
 		return false, nil
 	}

@@ -40,7 +40,7 @@ func (k *ceremony) makeArchives(ctx context.Context) error {
 		roots[i] = a.Cert
 	}
 	ca := certificatePEM(roots...)
-	p12, bootstrap, err := k.v.vault.IssueBootstrap(ctx, keys.BootstrapRequest{Namespace: defaultNamespace, Name: "init", MaxUses: k.o.BootstrapUses, PerHour: k.o.BootstrapRate})
+	p12, bootstrap, err := k.v.Vault.IssueBootstrap(ctx, keys.BootstrapRequest{Namespace: defaultNamespace, Name: "init", MaxUses: k.o.BootstrapUses, PerHour: k.o.BootstrapRate})
 	if err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func (k *ceremony) makeArchives(ctx context.Context) error {
 	if err := errors.Join(k.writeBuildArchive(ctx, p12, ca), k.connectHomes(ctx, ca)); err != nil {
 		return err
 	}
-	text, token, err := k.v.access.CreateToken(ctx, defaultNamespace, "operator (init)", []access.Scope{access.Admin}, 0)
+	text, token, err := k.v.Access.CreateToken(ctx, defaultNamespace, "operator (init)", []access.Scope{access.Admin}, 0)
 	if err != nil {
 		return err
 	}
@@ -74,7 +74,7 @@ func (k *ceremony) writePins(ctx context.Context) ([]byte, error) {
 		folder     string
 		repository uptane.Repository
 	}{{"director", uptane.DirectorRepository}, {"repo", uptane.ImageRepository}} {
-		doc, err := k.v.vault.Root(ctx, defaultNamespace, pin.repository, 1)
+		doc, err := k.v.Vault.Root(ctx, defaultNamespace, pin.repository, 1)
 		if err != nil {
 			return nil, err
 		}
@@ -135,7 +135,7 @@ func (k *ceremony) connectHomes(ctx context.Context, ca []byte) error {
 // private targets key.
 func (k *ceremony) toolArchive(ctx context.Context, name string, life time.Duration, ca []byte, scopes ...access.Scope) (credentials.BuildArchive, error) {
 	var b credentials.BuildArchive
-	text, token, err := k.v.access.CreateToken(ctx, defaultNamespace, name, scopes, life)
+	text, token, err := k.v.Access.CreateToken(ctx, defaultNamespace, name, scopes, life)
 	if err != nil {
 		return b, err
 	}

@@ -47,7 +47,7 @@ func (s settings) recover(ctx context.Context, o restoration, homes offlineHomes
 		return err
 	}
 	defer func() { err = errors.Join(err, v.close()) }()
-	list, err := v.access.Namespaces(ctx)
+	list, err := v.Access.Namespaces(ctx)
 	if err != nil {
 		return err
 	}
@@ -81,7 +81,7 @@ func (r recoverer) say(format string, args ...any) {
 }
 
 func (r recoverer) run(ctx context.Context, backup time.Time) error {
-	if err := r.vault.BeginRecovery(ctx, r.ns, backup); err != nil {
+	if err := r.Vault.BeginRecovery(ctx, r.ns, backup); err != nil {
 		return err
 	}
 	for _, repository := range []uptane.Repository{uptane.ImageRepository, uptane.DirectorRepository} {
@@ -89,14 +89,14 @@ func (r recoverer) run(ctx context.Context, backup time.Time) error {
 			return err
 		}
 	}
-	floor, err := r.repo.BeginRecovery(ctx, r.ns, r.raise)
+	floor, err := r.Repo.BeginRecovery(ctx, r.ns, r.raise)
 	if err != nil {
 		return err
 	}
 	if floor > 0 {
 		r.say("what the server signs goes on at version %d", floor)
 	}
-	ended, err := r.director.BeginRecovery(ctx, r.ns, int64(r.raise))
+	ended, err := r.Director.BeginRecovery(ctx, r.ns, int64(r.raise))
 	if err != nil {
 		return err
 	}
@@ -114,7 +114,7 @@ func (r recoverer) roots(ctx context.Context, repository uptane.Repository) erro
 	if err != nil || len(list) == 0 {
 		return err
 	}
-	last, err := r.vault.RootVersion(ctx, r.ns, repository)
+	last, err := r.Vault.RootVersion(ctx, r.ns, repository)
 	if err != nil {
 		return err
 	}
@@ -123,9 +123,9 @@ func (r recoverer) roots(ctx context.Context, repository uptane.Repository) erro
 		if int(s.Version) != last+1 {
 			continue
 		}
-		err := r.vault.PutRoots(ctx, r.ns, repository, s.Uptane, s.TUF)
+		err := r.Vault.PutRoots(ctx, r.ns, repository, s.Uptane, s.TUF)
 		if fault.Of(err) != nil && s.TUF != nil { // devices come first
-			err = r.vault.PutRoots(ctx, r.ns, repository, s.Uptane, nil)
+			err = r.Vault.PutRoots(ctx, r.ns, repository, s.Uptane, nil)
 		}
 		if f := fault.Of(err); f != nil {
 			r.say("root %d of the %s repository is not acceptable: %s", s.Version, repository, f.Cause())
@@ -143,7 +143,7 @@ func (r recoverer) roots(ctx context.Context, repository uptane.Repository) erro
 	if newest > last {
 		r.say("root %d of the %s repository exists and cannot be taken: version %d is missing; it serves nothing until then", newest, repository, last+1)
 	}
-	return r.vault.ShowRoot(ctx, r.ns, repository, newest, fromOffline)
+	return r.Vault.ShowRoot(ctx, r.ns, repository, newest, fromOffline)
 }
 
 // targets brings the image targets back that were published since.
@@ -157,7 +157,7 @@ func (r recoverer) targets(ctx context.Context) error {
 		return err
 	}
 	if s.Version > 0 {
-		taken, err := r.repo.TakeTargets(ctx, r.ns, s.Uptane, s.TUF, fromOffline)
+		taken, err := r.Repo.TakeTargets(ctx, r.ns, s.Uptane, s.TUF, fromOffline)
 		if f := fault.Of(err); f != nil {
 			r.say("image targets %d are not acceptable: %v", s.Version, f)
 		} else if err != nil {
@@ -170,7 +170,7 @@ func (r recoverer) targets(ctx context.Context) error {
 			r.say("bring its bytes again: %s", plain(missing))
 		}
 	}
-	return r.repo.ShowTargets(ctx, r.ns, int(version), fromOffline)
+	return r.Repo.ShowTargets(ctx, r.ns, int(version), fromOffline)
 }
 
 // sayEnded tells which updates lost assignments.
@@ -184,7 +184,7 @@ func (r recoverer) sayEnded(ctx context.Context, ended []director.Assignment) {
 	}
 	for _, id := range slices.Sorted(maps.Keys(devices)) {
 		name := ""
-		if u, err := r.director.Update(ctx, r.ns, id); err == nil {
+		if u, err := r.Director.Update(ctx, r.ns, id); err == nil {
 			name = u.Name
 		}
 		r.say("update %s %s was open on %d devices and is cancelled there; assign it again where it is still wanted", id, plain(name), len(devices[id]))

@@ -77,16 +77,11 @@ type listener struct {
 func (v *services) listen(ctx context.Context, s settings, log *slog.Logger) ([]*listener, error) {
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	devices, err := gateway.New(gateway.Config{
-		Vault: v.vault, Director: v.director, Repo: v.repo, TreeHub: v.treehub, Registry: v.registry, Version: "sealift/" + version, Log: log, Metrics: metrics,
-	})
+	devices, err := v.Gateway(gateway.Config{Version: "sealift/" + version, Log: log, Metrics: metrics})
 	if err != nil {
 		return nil, err
 	}
-	people, err := api.New(api.Config{
-		Vault: v.vault, Director: v.director, Repo: v.repo, TreeHub: v.treehub, Registry: v.registry, Access: v.access,
-		URL: s.APIURL, Version: "sealift/" + version, Log: log, Metrics: metrics,
-	})
+	people, err := v.API(api.Config{URL: s.APIURL, Version: "sealift/" + version, Log: log, Metrics: metrics})
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +89,7 @@ func (v *services) listen(ctx context.Context, s settings, log *slog.Logger) ([]
 	if err != nil {
 		return nil, usage(err)
 	}
-	deviceTLS, err := v.vault.TLSConfig(ctx, names)
+	deviceTLS, err := v.Vault.TLSConfig(ctx, names)
 	if err != nil {
 		return nil, err
 	}
@@ -203,7 +198,7 @@ func (v *services) sweep(ctx context.Context, log *slog.Logger) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			if n, err := v.repo.Sweep(ctx); err != nil && ctx.Err() == nil {
+			if n, err := v.Repo.Sweep(ctx); err != nil && ctx.Err() == nil {
 				log.Warn("deleting left-over uploads failed; it is tried again", "error", err)
 			} else if n > 0 {
 				log.Info("left-over uploads deleted", "count", n)

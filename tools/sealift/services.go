@@ -13,28 +13,18 @@ import (
 	_ "gocloud.dev/blob/s3blob" // s3:// in --blobs-url
 
 	"sealift/access"
-	"sealift/director"
 	"sealift/internal/db"
 	"sealift/internal/diskblob"
 	"sealift/internal/web"
 	"sealift/keys"
-	"sealift/registry"
-	"sealift/repo"
-	"sealift/treehub"
-	"sealift/uptane"
+	"sealift/tools/sealift/wiring"
 )
 
-// services is everything below the edges, wired: they meet here and nowhere
-// else.
+// services are those of the data that the settings name.
 type services struct {
-	db       *db.DB
-	access   *access.Access
-	vault    *keys.Vault
-	treehub  *treehub.TreeHub
-	repo     *repo.Repo
-	registry *registry.Registry
-	director *director.Director
-	closers  []func() error
+	*wiring.Services
+	db      *db.DB
+	closers []func() error
 }
 
 // openServices opens the data the settings name. Create makes what is missing,
@@ -54,76 +44,49 @@ func openServices(ctx context.Context, s settings, log *slog.Logger, create bool
 		return nil, fmt.Errorf("opening the database: %w", err)
 	}
 	v.closers = append(v.closers, v.db.Close)
-	if v.access, err = access.New(ctx, access.Config{DB: v.db, Log: log}); err != nil {
-		return nil, err
-	}
 	if create {
-		if err := v.requireEmpty(ctx); err != nil {
+		if err := v.requireEmpty(ctx, log); err != nil {
 			return nil, err
 		}
 	}
-	kek, err := s.masterKey(create)
-	if err != nil {
+	c := wiring.Config{DB: v.db, Actor: actor, Log: log}
+	if c.KEK, err = s.masterKey(create); err != nil {
 		return nil, err
 	}
-	if v.registry, err = registry.New(ctx, registry.Config{DB: v.db, Log: log}); err != nil {
+	if c.Objects, err = v.bucket(ctx, s, "treehub"); err != nil {
 		return nil, err
 	}
-	v.closers = append(v.closers, v.registry.Close)
-	if v.vault, err = keys.New(ctx, keys.Config{DB: v.db, KEK: kek, Log: log, Actor: actor, Enrol: v.enrol}); err != nil {
+	if c.Images, err = v.bucket(ctx, s, "repo"); err != nil {
 		return nil, err
 	}
-	return v, v.openRepositories(ctx, s, log)
+	if v.Services, err = wiring.Open(ctx, c); err != nil {
+		return nil, err
+	}
+	v.closers = append(v.closers, func() error { return v.Close(ctx) })
+	return v, nil
 }
 
 // requireEmpty refuses to make a new server out of one that serves already: its
 // devices would lose the authorities they trust.
-func (v *services) requireEmpty(ctx context.Context) error {
-	there, err := v.access.Namespaces(ctx)
+func (v *services) requireEmpty(ctx context.Context, log *slog.Logger) error {
+	known, err := access.New(ctx, access.Config{DB: v.db, Log: log})
+	if err != nil {
+		return err
+	}
+	there, err := known.Namespaces(ctx)
 	if err == nil && len(there) > 0 {
 		return usage(errors.New("the database holds a server already; give init an empty one"))
 	}
 	return err
 }
 
-func (v *services) openRepositories(ctx context.Context, s settings, log *slog.Logger) error {
-	objects, err := s.bucket(ctx, "treehub")
-	if err != nil {
-		return err
+// bucket opens the part of the blob store that one service has for itself.
+func (v *services) bucket(ctx context.Context, s settings, part string) (*blob.Bucket, error) {
+	b, err := s.bucket(ctx, part)
+	if err == nil {
+		v.closers = append(v.closers, b.Close)
 	}
-	v.closers = append(v.closers, objects.Close)
-	if v.treehub, err = treehub.New(ctx, treehub.Config{DB: v.db, Bucket: objects, Log: log}); err != nil {
-		return err
-	}
-	images, err := s.bucket(ctx, "repo")
-	if err != nil {
-		return err
-	}
-	v.closers = append(v.closers, images.Close)
-	if v.repo, err = repo.New(ctx, repo.Config{
-		DB: v.db, Bucket: images, Signer: v.vault, Roots: v.vault, RootVersion: v.vault.RootVersion,
-		RoleKeysSince: v.vault.RoleKeysSince, PutRoots: v.vault.PutRoots, RootTwins: v.vault, RequireRoot: v.vault.RequireRoot, Complete: v.treehub.RequireComplete, Log: log,
-	}); err != nil {
-		return err
-	}
-	if v.director, err = director.New(ctx, director.Config{
-		DB: v.db, Signer: v.vault, Roots: v.vault, Keys: v.vault, Images: v.repo, Journal: v.registry, Began: v.began, Log: log, Actor: actor,
-	}); err != nil {
-		return err
-	}
-	v.closers = append(v.closers, func() error { return v.director.Close(context.WithoutCancel(ctx)) })
-	return nil
-}
-
-// enrol makes a device of a customer's own CA known at its first contact.
-func (v *services) enrol(ctx context.Context, ns uptane.Namespace, oemid uptane.OEMID) (uptane.DeviceID, error) {
-	id, _, err := v.registry.EnsureDevice(ctx, ns, oemid)
-	return id, err
-}
-
-// began shows the Image repository what a device has installed.
-func (v *services) began(ctx context.Context, ns uptane.Namespace, device uptane.DeviceID, filename string) error {
-	return v.repo.ShowImage(ctx, ns, filename, "device "+string(device))
+	return b, err
 }
 
 // actor names who acts, for audit and history.
