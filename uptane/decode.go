@@ -211,7 +211,7 @@ func (d decoder) delegation(v canonical.Value) (metadata.DelegatedRole, error) {
 		return r, err
 	}
 	for _, p := range r.Paths {
-		if err := CheckFilename(p); err != nil {
+		if err := CheckPath(p); err != nil {
 			return r, err
 		}
 	}
