@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"strings"
 	"time"
 	"unicode"
@@ -129,27 +128,6 @@ func (r *Registry) document(ctx context.Context, ns uptane.Namespace, device upt
 		return Document{Body: otherwise}, nil
 	}
 	return d, wrap("reading "+kind, err)
-}
-
-// secretLine matches the TOML lines whose value is a secret: passwords, PINs,
-// passes and tokens, whatever their section.
-var secretLine = regexp.MustCompile(`(?mi)^([ \t]*[A-Za-z0-9_."'-]*(?:pass|password|pin|secret|token|private)[A-Za-z0-9_"'-]*[ \t]*=).*$`)
-
-// mask replaces the values of secrets. A value over several lines is refused
-// rather than half masked: its line keeps the mask and the rest is dropped up
-// to its end.
-func mask(toml string) string {
-	masked := secretLine.ReplaceAllStringFunc(toml, func(line string) string {
-		name, value, _ := strings.Cut(line, "=")
-		if v := strings.TrimSpace(value); v == `""` || v == "''" {
-			return line
-		}
-		return name + `= "(masked)"`
-	})
-	if strings.Contains(toml, `"""`) || strings.Contains(toml, "'''") {
-		return "# not stored: multi-line values cannot be masked safely\n"
-	}
-	return masked
 }
 
 // compactJSON checks size, depth of nothing but JSON, and removes white space.

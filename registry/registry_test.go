@@ -285,21 +285,3 @@ func TestJournalIsPartOfTheTransaction(t *testing.T) {
 		}
 	})
 }
-
-func FuzzEvents(f *testing.F) {
-	f.Add([]byte(`[{"deviceTime":"2026-11-21T23:01:19Z","event":{"ecu":"p"},"eventType":{"id":"X","version":0},"id":"e1"}]`))
-	f.Add([]byte(`[{}]`))
-	f.Add([]byte(`[`))
-	d := dbtest.SQLite(f)
-	r, err := registry.New(context.Background(), registry.Config{DB: d, FlushEvery: time.Hour})
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Cleanup(func() { _ = r.Close() })
-	f.Fuzz(func(t *testing.T, body []byte) {
-		err := r.PutEvents(context.Background(), ns, "d", body)
-		if err != nil && !errors.Is(err, registry.ErrMalformed) && !errors.Is(err, registry.ErrTooManyEvents) {
-			t.Errorf("%q: %v", body, err)
-		}
-	})
-}

@@ -27,7 +27,9 @@ func FuzzEnvelope(f *testing.F) {
 	addRecordings(f, "metadata/ostree/repo/*.json")
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		for _, flavour := range []uptane.Flavour{uptane.Uptane, uptane.TUF} {
-			e, err := uptane.ParseEnvelope(flavour, raw)
+			var e uptane.Envelope
+			var err error
+			frugal(t, raw, func() { e, err = uptane.ParseEnvelope(flavour, raw) })
 			if err != nil {
 				continue
 			}
@@ -66,7 +68,9 @@ func roundTrip[T metadata.Roles](t *testing.T, f uptane.Flavour, role uptane.Rol
 func FuzzManifest(f *testing.F) {
 	addRecordings(f, "*-manifest-*.json")
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		m, err := uptane.ParseManifest(raw)
+		var m *uptane.Manifest
+		var err error
+		frugal(t, raw, func() { m, err = uptane.ParseManifest(raw) })
 		if err != nil {
 			return
 		}
@@ -80,7 +84,9 @@ func FuzzManifest(f *testing.F) {
 func FuzzRegistration(f *testing.F) {
 	addRecordings(f, "*-ecus-*.json")
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		r, err := uptane.ParseRegistration(raw)
+		var r uptane.Registration
+		var err error
+		frugal(t, raw, func() { r, err = uptane.ParseRegistration(raw) })
 		if err != nil {
 			return
 		}
@@ -113,4 +119,49 @@ func FuzzHashedName(f *testing.F) {
 			t.Fatalf("%q passed as %q and %q", name, filename, sha256)
 		}
 	})
+}
+
+// A name of metadata has one spelling.
+func FuzzFilename(f *testing.F) {
+	for _, name := range []string{"root.json", "3.root.json", "03.root.json", "2147483647.targets.json", "1.snapshot.json", "../root.json", "9999999999999999999.root.json", "a.b.json", ".json"} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		role, version, err := uptane.ParseFilename(name)
+		if err == nil && (role.Filename(version) != name || !role.Valid() || version < 0 || version > uptane.MaxVersion) {
+			t.Fatalf("%q passed as %q %d", name, role, version)
+		}
+	})
+}
+
+// FuzzCustom: what a target says of itself reads the same after writing, unless
+// it has both hardware ids and ECUs.
+func FuzzCustom(f *testing.F) {
+	f.Add([]byte(`{"name":"a","version":1,"hardwareIds":["h"],"targetFormat":null,"uri":null,"createdAt":"2026-01-01T00:00:00Z","x":{"y":[1]}}`))
+	f.Add([]byte(`{"ecuIdentifiers":{"s":{"hardwareId":"h"}},"releaseCounter":3,"cliUploaded":true}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		var c, again uptane.Custom
+		if c.UnmarshalJSON(raw) != nil || c.HardwareIDs != nil && c.ECUs != nil {
+			return
+		}
+		once, err := c.MarshalJSON()
+		if err != nil {
+			t.Fatalf("%q cannot be written: %v", raw, err)
+		}
+		if err := again.UnmarshalJSON(once); err != nil {
+			t.Fatalf("%q was written as %q: %v", raw, once, err)
+		}
+		if twice, err := again.MarshalJSON(); err != nil || !bytes.Equal(once, twice) {
+			t.Fatalf("%q became %q, %v", once, twice, err)
+		}
+	})
+}
+
+// frugal fails a test where a parser asks for more memory than a multiple of
+// what it is to read.
+func frugal(t *testing.T, raw []byte, parse func()) {
+	t.Helper()
+	if cost, limit := fixtures.Allocated(parse), uint64(4<<20+400*len(raw)); cost > limit {
+		t.Errorf("%d bytes cost %d", len(raw), cost)
+	}
 }

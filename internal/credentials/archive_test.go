@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"sealift/fixtures"
 	"sealift/internal/credentials"
 )
 
@@ -182,7 +183,11 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(`{"ostree":{"server":"https://a"}}`))
 	f.Add(zipped(f, credentials.File{Name: "tufrepo.url", Content: []byte("https://a")}))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		a, err := credentials.Parse(data)
+		var a *credentials.Archive
+		var err error
+		if cost := fixtures.Allocated(func() { a, err = credentials.Parse(data) }); cost > 64<<20 {
+			t.Errorf("%d bytes cost %d", len(data), cost)
+		}
 		if err != nil {
 			return
 		}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"sealift/fixtures"
 	"sealift/treehub/ostree"
 )
 
@@ -102,7 +103,11 @@ func FuzzValue(f *testing.F) {
 	f.Add("(yv(sas)b)", []byte("\x00"))
 	f.Add("v", []byte("\x00()\x00v"))
 	f.Fuzz(func(t *testing.T, sig string, data []byte) {
-		if ostree.CheckValue(sig, data) != nil {
+		var err error
+		if cost := fixtures.Allocated(func() { err = ostree.CheckValue(sig, data) }); cost > uint64(1<<20+200*(len(sig)+len(data))) {
+			t.Errorf("%d bytes of type %q cost %d", len(data), sig, cost)
+		}
+		if err != nil {
 			return
 		}
 		if again, err := ostree.RepackValue(sig, data); err != nil || !bytes.Equal(again, data) {

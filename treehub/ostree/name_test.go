@@ -77,9 +77,17 @@ func FuzzNames(f *testing.F) {
 	f.Add(someHex[:2] + "/" + someHex[2:] + ".filez")
 	f.Add(ostree.DeltaName{To: ostree.Checksum{1}}.Path())
 	f.Add("main/board")
+	f.Add(ostree.Checksum{1}.MB64())
+	f.Add(someHex + ".commit")
 	f.Fuzz(func(t *testing.T, s string) {
 		if name, err := ostree.ParseObjectPath(s); err == nil && name.Path() != s {
 			t.Errorf("object path %q is written %q", s, name.Path())
+		}
+		if name, err := ostree.ParseObjectName(s); err == nil && name.String() != s {
+			t.Errorf("object %q is written %q", s, name)
+		}
+		if sum, err := ostree.ParseMB64(s); err == nil && sum.MB64() != s {
+			t.Errorf("checksum %q is written %q", s, sum.MB64())
 		}
 		if name, err := ostree.ParseDeltaPath(s); err == nil && name.Path() != s {
 			t.Errorf("delta path %q is written %q", s, name.Path())

@@ -16,6 +16,7 @@ import (
 
 	"github.com/klauspost/compress/flate"
 
+	"sealift/fixtures"
 	"sealift/treehub/ostree"
 )
 
@@ -260,7 +261,12 @@ func FuzzObject(f *testing.F) {
 				t.Errorf("header %x encodes to %x", data, h.Encode())
 			}
 		}
-		if _, err := ostree.VerifyReader(name, -1, bytes.NewReader(data)); err != nil {
+		var err error
+		cost := fixtures.Allocated(func() { _, err = ostree.VerifyReader(name, -1, bytes.NewReader(data)) })
+		if cost > uint64(4<<20+200*len(data)) {
+			t.Errorf("%d bytes cost %d", len(data), cost)
+		}
+		if err != nil {
 			ruleOf(t, err)
 			return
 		}

@@ -163,7 +163,11 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, raw []byte, free bool) {
 		o := canonical.Options{Free: free}
-		v, err := canonical.Parse(raw, o)
+		var v canonical.Value
+		var err error
+		if cost := fixtures.Allocated(func() { v, err = canonical.Parse(raw, o) }); cost > uint64(4<<20+400*len(raw)) {
+			t.Errorf("%d bytes cost %d", len(raw), cost)
+		}
 		if err != nil {
 			return
 		}
