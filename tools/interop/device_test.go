@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -19,6 +20,7 @@ import (
 type board struct {
 	dir, name, hwid string
 	ostree          bool
+	patience        time.Duration // with one run of the client
 	s               *server
 }
 
@@ -49,7 +51,7 @@ func newBoard(t *testing.T, s *server, o boardOptions) *board {
 		_ = exec.Command("chattr", "-R", "-i", dir).Run() // deployments are immutable for root
 		_ = os.RemoveAll(dir)
 	})
-	b := &board{dir: dir, name: o.name, hwid: o.hwid, ostree: o.ostree, s: s}
+	b := &board{dir: dir, name: o.name, hwid: o.hwid, ostree: o.ostree, patience: 2 * time.Minute, s: s}
 	for _, sub := range []string{"storage", "images", "tmp", "import"} {
 		mkdir(t, filepath.Join(dir, sub), 0o700)
 	}
@@ -122,13 +124,30 @@ func (b *board) command(ctx context.Context, args ...string) *exec.Cmd {
 // about success; logs and the server do.
 func (b *board) once(t *testing.T) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	return b.cycle(t, "once", b.patience)
+}
+
+// cycle runs the client in a mode: once; check, which ends before downloading.
+func (b *board) cycle(t *testing.T, mode string, patience time.Duration) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	out, _ := b.command(ctx, "once").CombinedOutput()
+	out, _ := b.command(ctx, mode).CombinedOutput()
 	if ctx.Err() != nil {
-		t.Fatalf("aktualizr did not end:\n%s", out)
+		t.Fatalf("aktualizr %s did not end:\n%s", mode, out)
 	}
 	return string(out)
+}
+
+// daemon starts the client to poll each second and returns what ends it.
+func (b *board) daemon(t *testing.T) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	c := b.command(ctx)
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return sync.OnceFunc(func() { cancel(); _ = c.Wait() })
 }
 
 // reboot emulates one: the newest deployment is booted.

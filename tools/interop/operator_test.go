@@ -3,9 +3,7 @@
 package interop
 
 import (
-	"bytes"
 	"encoding/json"
-	"io"
 	"net/http"
 	"os/exec"
 	"path/filepath"
@@ -45,23 +43,13 @@ func (s *server) launch(t *testing.T, device string, targets map[string]string) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.api+"/api/v1/updates", bytes.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Authorization", "Bearer "+s.token)
-	resp, err := s.client.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	answer, _ := io.ReadAll(resp.Body)
+	status, answer := s.ask(t, http.MethodPost, "/api/v1/updates", body)
 	var out struct {
 		ID       string   `json:"updateId"`
 		Affected []string `json:"affected"`
 	}
-	if err := json.Unmarshal(answer, &out); err != nil || resp.StatusCode != http.StatusCreated || len(out.Affected) != 1 {
-		t.Fatalf("assigning to %s: %s\n%s", device, resp.Status, answer)
+	if err := json.Unmarshal(answer, &out); err != nil || status != http.StatusCreated || len(out.Affected) != 1 {
+		t.Fatalf("assigning to %s: %d\n%s", device, status, answer)
 	}
 	return out.ID
 }

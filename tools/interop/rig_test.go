@@ -21,6 +21,9 @@ import (
 	"time"
 )
 
+// offlinePassphrase seals the offline keys.
+const offlinePassphrase = "interop offline"
+
 // Folders of the built programs: ours and the real clients'.
 var ours, real string
 
@@ -39,39 +42,6 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// outcome is a row of the table at the end.
-type outcome struct{ id, title, evidence string }
-
-var (
-	rowsLock sync.Mutex
-	rows     []outcome
-	verdicts = map[string]string{}
-)
-
-// scenario runs one row of the table.
-func scenario(t *testing.T, id, title string, run func(t *testing.T) (evidence string)) {
-	t.Run("scenario "+id, func(t *testing.T) {
-		evidence := ""
-		t.Cleanup(func() {
-			rowsLock.Lock()
-			defer rowsLock.Unlock()
-			verdicts[id] = "pass"
-			if t.Failed() {
-				verdicts[id] = "FAIL"
-			}
-			rows = append(rows, outcome{id, title, evidence})
-		})
-		evidence = run(t)
-	})
-}
-
-func printTable() {
-	fmt.Printf("\n%-4s %-5s %-52s %s\n", "id", "", "scenario", "evidence")
-	for _, r := range rows {
-		fmt.Printf("%-4s %-5s %-52s %s\n", r.id, verdicts[r.id], r.title, r.evidence)
-	}
-}
-
 // server is a throw-away server of our own binaries.
 type server struct {
 	dir, gateway, api string
@@ -84,17 +54,9 @@ type server struct {
 // at the end of the test.
 func startServer(t *testing.T) *server {
 	t.Helper()
-	dir := t.TempDir()
-	s := &server{dir: dir, log: &logBook{}}
-	gateway, api := freePort(t), freePort(t)
-	s.gateway, s.api = "https://localhost:"+gateway, "https://localhost:"+api
-	env := []string{
-		"SEALIFT_LISTEN_GATEWAY=127.0.0.1:" + gateway, "SEALIFT_LISTEN_API=127.0.0.1:" + api, "SEALIFT_LISTEN_METRICS=",
-		"SEALIFT_LOG_FORMAT=json", "SEALIFT_LOG_LEVEL=debug",
-	}
-	s.run(t, env, "sealift", "init", "--dev")
+	s, env := initServer(t)
 	serve := exec.Command(filepath.Join(ours, "sealift"), "serve")
-	serve.Dir, serve.Env, serve.Stderr = dir, s.env(env), s.log
+	serve.Dir, serve.Env, serve.Stderr = s.dir, s.env(env), s.log
 	if err := serve.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -102,8 +64,23 @@ func startServer(t *testing.T) *server {
 		_ = serve.Process.Signal(os.Interrupt)
 		_ = serve.Wait()
 	})
+	s.awaitHealth(t)
+	return s
+}
+
+// initServer runs init in a folder of its own and returns the settings for serve.
+func initServer(t *testing.T) (s *server, settings []string) {
+	t.Helper()
+	s = &server{dir: t.TempDir(), log: &logBook{}}
+	gateway, api := freePort(t), freePort(t)
+	s.gateway, s.api = "https://localhost:"+gateway, "https://localhost:"+api
+	settings = []string{
+		"SEALIFT_LISTEN_GATEWAY=127.0.0.1:" + gateway, "SEALIFT_LISTEN_API=127.0.0.1:" + api, "SEALIFT_LISTEN_METRICS=",
+		"SEALIFT_LOG_FORMAT=json", "SEALIFT_LOG_LEVEL=debug",
+	}
+	s.run(t, settings, "sealift", "init", "--dev")
 	var operator struct{ Token, CA string }
-	raw, err := os.ReadFile(filepath.Join(dir, "sealift-out", "operator.json"))
+	raw, err := os.ReadFile(filepath.Join(s.dir, "sealift-out", "operator.json"))
 	if err == nil {
 		err = json.Unmarshal(raw, &operator)
 	}
@@ -114,6 +91,11 @@ func startServer(t *testing.T) *server {
 	roots.AppendCertsFromPEM([]byte(operator.CA))
 	s.token = operator.Token
 	s.client = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}, Timeout: 30 * time.Second}
+	return s, settings
+}
+
+func (s *server) awaitHealth(t *testing.T) {
+	t.Helper()
 	eventually(t, "the server answers", func() bool {
 		resp, err := s.client.Get(s.api + "/health")
 		if err != nil {
@@ -122,11 +104,10 @@ func startServer(t *testing.T) *server {
 		defer resp.Body.Close()
 		return resp.StatusCode == http.StatusOK
 	})
-	return s
 }
 
 func (s *server) env(more []string) []string {
-	return append(append(os.Environ(), "PATH="+ours+":"+os.Getenv("PATH"), "SEALIFT_PASSPHRASE=interop offline", "GARAGE_SIGN_PASSPHRASE=interop build"), more...)
+	return append(append(os.Environ(), "PATH="+ours+":"+os.Getenv("PATH"), "SEALIFT_PASSPHRASE="+offlinePassphrase, "GARAGE_SIGN_PASSPHRASE=interop build"), more...)
 }
 
 // run runs one of our own programs to its end and returns what it printed.
@@ -143,22 +124,34 @@ func (s *server) run(t *testing.T, env []string, name string, args ...string) st
 	return string(out)
 }
 
-// get reads a JSON answer of the api into v.
-func (s *server) get(t *testing.T, path string, v any) {
+// ask sends a request to the api as the operator and returns the answer.
+func (s *server) ask(t *testing.T, method, path string, body []byte, header ...string) (status int, answer []byte) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.api+path, nil)
+	req, err := http.NewRequestWithContext(t.Context(), method, s.api+path, bytes.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
 	req.Header.Set("Authorization", "Bearer "+s.token)
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
 	resp, err := s.client.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	body, _ := io.ReadAll(resp.Body)
-	if resp.StatusCode != http.StatusOK {
-		t.Fatalf("GET %s: %s\n%s", path, resp.Status, body)
+	if answer, err = io.ReadAll(resp.Body); err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, answer
+}
+
+// get reads a JSON answer of the api into v.
+func (s *server) get(t *testing.T, path string, v any) {
+	t.Helper()
+	status, body := s.ask(t, http.MethodGet, path, nil)
+	if status != http.StatusOK {
+		t.Fatalf("GET %s: %d\n%s", path, status, body)
 	}
 	if err := json.Unmarshal(body, v); err != nil {
 		t.Fatalf("GET %s: %v\n%s", path, err, body)

@@ -3,7 +3,6 @@
 package interop
 
 import (
-	"context"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -20,6 +19,7 @@ func TestScenarios(t *testing.T) {
 	scenario(t, "2", "ECU set grows and shrinks", reRegister)
 	scenario(t, "3", "OSTree update of the Primary, with reboot", updateOSTree)
 	scenario(t, "4", "binary update of a Secondary, then of both", updateSecondaries)
+	scenario(t, "7", "replay: older Director targets, older timestamp", replayed)
 	scenario(t, "20", "pinned roots: no trust on first use", pinnedRoots)
 	scenario(t, "gp", "the C++ garage-push with a token", realGaragePush)
 	scenario(t, "gc", "the C++ garage-check with a token", realGarageCheck)
@@ -66,12 +66,7 @@ func nameTaken(t *testing.T) string {
 	// The same board, flashed anew: its name is fixed, its keys are gone.
 	again := newBoard(t, s, boardOptions{name: "truck-1", hwid: "board"})
 	mark := s.log.mark()
-	ctx, stop := context.WithCancel(t.Context())
-	daemon := again.command(ctx)
-	if err := daemon.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { stop(); _ = daemon.Wait() }()
+	defer again.daemon(t)()
 	eventually(t, "two refusals", func() bool { return s.log.saw(mark, "POST /devices 409") >= 2 })
 	refused := s.log.saw(mark, "POST /devices 409")
 	s.run(t, nil, "sealift", "device", "reset", "truck-1")
