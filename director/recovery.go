@@ -14,8 +14,8 @@ import (
 
 // BeginRecovery is for the time after an old backup was restored, when devices
 // have seen metadata and installed images that the database does not know. It
-// raises the versions of every device's metadata by so many above everything
-// that is known of, so that no device sees one go back, lets nothing be served
+// raises the versions of every device's metadata, also of those that register
+// later, by so many above everything that is known of, so that no device sees one go back, lets nothing be served
 // that was signed before, and cancels all open assignments, which it returns:
 // what was decided before the backup may have been superseded since, and a device
 // must not be led back. Nobody else may be working on the database.
@@ -60,11 +60,19 @@ func (d *Director) keysSince(ctx context.Context, ns uptane.Namespace) (int, err
 	return slices.Min(all), nil
 }
 
-// began lists the images that ECUs run now in place of others.
+// emptySHA256 is the digest of no bytes: clients report it, under a name such as
+// "unknown" or "noimage", where they cannot tell what an ECU runs.
+const emptySHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+// began lists the images that ECUs run now in place of others, out of targets
+// for all that is known. That an ECU runs nothing known shows nothing.
 func (v verdict) began(before []ecuRow) []string {
 	var list []string
 	for _, r := range v.installed {
 		i := slices.IndexFunc(before, func(e ecuRow) bool { return e.Serial == r.Serial })
+		if r.SHA256 == emptySHA256 || r.Filepath == "unknown" {
+			continue
+		}
 		if i >= 0 && before[i].InstalledAt != 0 && before[i].Filename != r.Filepath {
 			list = append(list, r.Filepath)
 		}

@@ -2,10 +2,13 @@ package director_test
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"github.com/theupdateframework/go-tuf/v2/metadata"
 
 	"sealift/director"
 	"sealift/internal/db"
@@ -119,11 +122,45 @@ func TestBegan(t *testing.T) {
 		if len(told) != 0 {
 			t.Errorf("told of %q", told)
 		}
+		nothing, _ := hex.DecodeString("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
+		v.ecus[0].runs = uptane.Target{Filename: "noimage", Hashes: metadata.Hashes{"sha256": nothing}}
+		v.report(nil)
+		if len(told) != 0 {
+			t.Errorf("told of %q, which is no image", told)
+		}
 		v.ecus[0].runs = f.images["os-2"]
 		fail = errors.New("nobody listens")
 		v.report(nil)
 		if !slices.Equal(told, []string{"default/id-car/os-2"}) {
 			t.Errorf("told of %q", told)
+		}
+	})
+}
+
+// A device whose registration is lost registers again: it has seen versions too,
+// ahead of the clock perhaps.
+func TestRecoveryHoldsForDevicesThatRegisterLater(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		f := newFleet(t, d)
+		if _, err := f.BeginRecovery(t.Context(), ns, 1440); err != nil {
+			t.Fatal(err)
+		}
+		nobody := f.device("first", "board").poll().Version
+		f.images.add("os-2", 0, "board")
+		ahead := f.device("ahead", "board")
+		for range 30 {
+			f.assign(map[uptane.HardwareID]string{"board": "os-2"}, ahead)
+			ahead.poll()
+			if _, err := f.Cancel(t.Context(), ns, ahead.id, true); err != nil {
+				t.Fatal(err)
+			}
+		}
+		far := ahead.poll().Version
+		if _, err := f.BeginRecovery(t.Context(), ns, 1440); err != nil {
+			t.Fatal(err)
+		}
+		if got := f.device("late", "board").poll().Version; nobody < 1440 || far <= nobody || got < far+1440 {
+			t.Errorf("version %d after %d; %d without any device", got, far, nobody)
 		}
 	})
 }

@@ -58,11 +58,13 @@ func (s store) lock(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, devic
 	return row, db.Err(err)
 }
 
-// addDevice inserts a device without ECUs unless it is there.
+// addDevice inserts a device without ECUs unless it is there. It may have seen
+// versions that a restored backup does not know.
 func (s store) addDevice(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, device uptane.DeviceID, oemid uptane.OEMID, now int64) error {
 	_, err := tx.ExecContext(ctx,
-		`INSERT INTO director_device (namespace, device, oemid, primary_serial, registration, epoch, created_at)
-		VALUES ($1, $2, $3, '', 0, 0, $4) ON CONFLICT DO NOTHING`, ns, device, oemid, now)
+		`INSERT INTO director_device (namespace, device, oemid, primary_serial, registration, epoch, created_at, version_floor)
+		VALUES ($1, $2, $3, '', 0, 0, $4, COALESCE((SELECT version_floor FROM director_recovery WHERE namespace = $1), 0))
+		ON CONFLICT DO NOTHING`, ns, device, oemid, now)
 	return err
 }
 

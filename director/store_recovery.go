@@ -9,7 +9,8 @@ import (
 )
 
 // raiseFloors puts each device's versions so many above its highest one since a
-// root, its floor and now, and makes what is signed be written anew.
+// root, its floor and now, and makes what is signed be written anew. Devices that
+// register later begin above all of them.
 func (s store) raiseFloors(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, since int, now, by int64) error {
 	// Versions above the bound only a thief can have made; no floor is above them.
 	_, err := tx.ExecContext(ctx,
@@ -21,6 +22,17 @@ func (s store) raiseFloors(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace
 					WHERE m.namespace = director_device.namespace AND m.device = director_device.device
 						AND m.root_version >= $2 AND m.version <= $5) known)
 		WHERE namespace = $1`, ns, since, now, by, now+farAhead)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx,
+		`INSERT INTO director_recovery (namespace, version_floor)
+		SELECT $1, MAX(v) FROM (
+			SELECT CAST($2 AS BIGINT) AS v
+			UNION ALL SELECT version_floor FROM director_device WHERE namespace = $1
+			UNION ALL SELECT version_floor + $3 FROM director_recovery WHERE namespace = $1) known
+		WHERE true
+		ON CONFLICT (namespace) DO UPDATE SET version_floor = excluded.version_floor`, ns, now+by, by)
 	return err
 }
 

@@ -54,14 +54,16 @@ func (v *Vault) Lost(ctx context.Context, ns uptane.Namespace, after string, lim
 }
 
 // noteLost keeps a stranger of our own CA for adoption, while the namespace is
-// in recovery. What it fails to note comes again with the next poll.
+// in recovery. What it fails to note comes again with the next poll. A bootstrap
+// certificate is in many hands and must never become a device's.
 func (v *Vault) noteLost(ctx context.Context, ca authorityRow, issuer *x509.Certificate, fingerprint string, leaf *x509.Certificate) {
 	row, err := v.store.recovery(ctx, ca.Namespace)
 	if err != nil || !row.lasts() {
 		return
 	}
 	now := v.now()
-	if !uptane.OEMID(leaf.Subject.CommonName).Valid() || checkTime(leaf, now) != nil || verifyLeaf(leaf, issuer, now) != nil {
+	if name := leaf.Subject.CommonName; name == bootstrapName || !uptane.OEMID(name).Valid() ||
+		checkTime(leaf, now) != nil || verifyLeaf(leaf, issuer, now) != nil {
 		return
 	}
 	n, err := v.store.countLost(ctx, ca.Namespace)

@@ -12,6 +12,9 @@ import (
 	"sealift/uptane"
 )
 
+// bootstrapName is the common name of every bootstrap certificate.
+const bootstrapName = "sealift-provisioning"
+
 // BootstrapRequest asks for a certificate with which devices ask for theirs.
 type BootstrapRequest struct {
 	Namespace uptane.Namespace
@@ -47,7 +50,7 @@ func (v *Vault) IssueBootstrap(ctx context.Context, r BootstrapRequest) ([]byte,
 		life = pki.BootstrapLife
 	}
 	id := Identity{Namespace: r.Namespace, Kind: KindBootstrap}
-	made, err := v.makeClient(ctx, &id, "sealift-provisioning", life)
+	made, err := v.makeClient(ctx, &id, bootstrapName, life)
 	if err != nil {
 		return nil, Bootstrap{}, fmt.Errorf("issuing bootstrap certificate: %w", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jmoiron/sqlx"
+	"software.sslmate.com/src/go-pkcs12"
 
 	"sealift/internal/db"
 	"sealift/internal/db/dbtest"
@@ -103,10 +104,20 @@ func TestAdoption(t *testing.T) {
 		r.clock.move(time.Minute)
 		again := must(r.provision("car-1", b.Fingerprint))(t) // revokes old
 		fresh := must(r.provision("car-3", b.Fingerprint))(t)
+		p12, lostBootstrap, err := r.IssueBootstrap(ctx, keys.BootstrapRequest{Namespace: ns})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, shared, _, err := pkcs12.DecodeChain(p12, "")
+		if err != nil {
+			t.Fatal(err)
+		}
 		revoked := must(r.provision("car-4", b.Fingerprint))(t)
 		// The backup was made before the last minute.
 		for _, statement := range []string{
-			`DELETE FROM certificate WHERE not_before = (SELECT MAX(not_before) FROM certificate WHERE kind = 'device')`,
+			`DELETE FROM certificate WHERE not_before = (SELECT MAX(not_before) FROM certificate WHERE kind = 'device') AND kind = 'device'`,
+			`DELETE FROM bootstrap WHERE fingerprint = '` + lostBootstrap.Fingerprint + `'`,
+			`DELETE FROM certificate WHERE fingerprint = '` + lostBootstrap.Fingerprint + `'`,
 			`UPDATE certificate SET revoked = NULL`,
 			`DELETE FROM enrolment WHERE oemid = 'car-3'`,
 			`UPDATE enrolment SET state = 'revoked' WHERE oemid = 'car-4'`,
@@ -137,7 +148,8 @@ func TestAdoption(t *testing.T) {
 		if err := v.BeginRecovery(ctx, ns, r.clock.now()); err != nil {
 			t.Fatal(err)
 		}
-		for _, cert := range []*x509.Certificate{again, fresh, fresh, revoked} {
+		// One that is in many hands cannot be adopted as a device's.
+		for _, cert := range []*x509.Certificate{again, fresh, fresh, revoked, shared} {
 			identify(cert, "unknown_certificate")
 		}
 		for _, cert := range []*x509.Certificate{old, kept} {
@@ -160,7 +172,7 @@ func TestAdoption(t *testing.T) {
 		}
 		identify(old, "certificate_revoked") // the device has the new one in its place
 		identify(kept, "")
-		_, err := v.Adopt(ctx, ns, byName["car-4"].Fingerprint, enrolName)
+		_, err = v.Adopt(ctx, ns, byName["car-4"].Fingerprint, enrolName)
 		wantCode(t, err, "device_not_adoptable")
 		_, err = v.Adopt(ctx, ns, byName["car-3"].Fingerprint, enrolName)
 		wantCode(t, err, "no_such_certificate")

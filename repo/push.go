@@ -37,6 +37,10 @@ const shortLife = 7 * 24 * time.Hour
 // ErrNoChecksum or ErrChecksum, ErrInvalidTargets with all [Reasons], ErrVersionBump;
 // then, when snapshot and timestamp cannot be signed, ErrRootExpired or the
 // Signer's fault. Nothing is visible then, and the same push may be sent again.
+//
+// In recovery any higher version is taken, whatever it was made from: pushes that
+// came after the backup are lost, and clients may have seen them. Bytes that were
+// lost with them are no reason to refuse it then.
 func (r *Repo) PutTargets(ctx context.Context, ns uptane.Namespace, doc []byte, checksum, by string) (string, error) {
 	if len(doc) > MaxTargets {
 		return "", ErrTooLarge.Withf("%d bytes, of at most %d", len(doc), MaxTargets)
@@ -77,17 +81,25 @@ func (r *Repo) accept(ctx context.Context, ns uptane.Namespace, doc []byte, chec
 	if err != nil {
 		return nil, err
 	}
-	base, err := r.base(ctx, ns, repository, checksum)
-	if err != nil {
-		return nil, err
+	base, stale := r.base(ctx, ns, repository, checksum)
+	if stale != nil && !(repository.Recovering && errors.Is(stale, ErrChecksum)) {
+		return nil, stale
 	}
 	d, root, err := r.open(ctx, ns, doc)
 	if err != nil {
 		return nil, err
 	}
+	ahead := repository.Recovering && d.Payload.Version > int64(base.Version)
+	if stale != nil && !ahead {
+		return nil, stale
+	}
 	p := &push{root: root}
 	var reasons []string
-	if p.changes, reasons, err = r.check(ctx, ns, d, nil); err != nil {
+	var missing *[]string
+	if stale != nil || d.Payload.Version > int64(base.Version)+1 {
+		missing = &[]string{}
+	}
+	if p.changes, reasons, err = r.check(ctx, ns, d, missing); err != nil {
 		return nil, err
 	}
 	if now := r.now(); !now.Before(d.Payload.Expires) {
@@ -96,7 +108,7 @@ func (r *Repo) accept(ctx context.Context, ns uptane.Namespace, doc []byte, chec
 	if len(reasons) > 0 {
 		return nil, refuse(ErrInvalidTargets, reasons...)
 	}
-	if d.Payload.Version != int64(base.Version)+1 {
+	if d.Payload.Version != int64(base.Version)+1 && !ahead {
 		return nil, ErrVersionBump.Withf("version %d, expected %d", d.Payload.Version, base.Version+1)
 	}
 	if p.row, err = r.stage(ctx, ns, base, d, by); err != nil {
@@ -106,6 +118,9 @@ func (r *Repo) accept(ctx context.Context, ns uptane.Namespace, doc []byte, chec
 		return nil, err
 	}
 	r.remark(ctx, ns, d)
+	if missing != nil && len(*missing) > 0 {
+		r.log.WarnContext(ctx, "targets came back whose bytes are not here; bring them again", "namespace", ns, "version", d.Payload.Version, "targets", *missing)
+	}
 	return p, nil
 }
 

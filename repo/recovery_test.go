@@ -99,6 +99,45 @@ func TestNoVersionGoesBackAfterARestore(t *testing.T) {
 	w.device.mustUpdate(r)
 }
 
+// Pushes that came after the backup are lost. Whoever signed them brings the last
+// one again, as it is or the next one made from it; at other times neither is
+// taken.
+func TestPushesAfterARestore(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		ctx := t.Context()
+		w, s := newWorld(t, d)
+		w.pull(s).add(w.ostreeTarget("os", "1")).mustPush(s)
+		release := func(version int64, base string) error {
+			p := &release{w: w, payload: metadata.Targets(w.clock.now().AddDate(0, 1, 0)).Signed}
+			p.payload.Version = version
+			_, err := s.PutTargets(ctx, ns, p.add(w.ostreeTarget("os", "1")).signed(), base, "a build")
+			return err
+		}
+		lost := strings.Repeat("ab", 32)
+		wantFault(t, release(7, lost), repo.ErrChecksum)
+		if _, err := s.BeginRecovery(ctx, ns, 1440); err != nil {
+			t.Fatal(err)
+		}
+		wantFault(t, release(7, ""), repo.ErrNoChecksum)
+		wantFault(t, release(1, lost), repo.ErrChecksum)
+		if err := release(7, lost); err != nil {
+			t.Fatalf("the last of before: %v", err)
+		}
+		wantFault(t, release(7, lost), repo.ErrChecksum)
+		if err := release(9, lost); err != nil {
+			t.Errorf("made from one that is lost: %v", err)
+		}
+		w.device.mustUpdate(s)
+		if got := w.device.targets.Version; got != 9 {
+			t.Errorf("the device has targets %d", got)
+		}
+		if err := s.EndRecovery(ctx, ns, false); err != nil {
+			t.Fatal(err)
+		}
+		wantFault(t, release(12, lost), repo.ErrChecksum)
+	})
+}
+
 // Whoever signs for a repository that is behind must not tell a story of his
 // own about a version that is there.
 func TestTakenTargetsDoNotContradict(t *testing.T) {

@@ -222,10 +222,13 @@ func runRootPush(c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := r.StageTwin(c.ctx, uptane.RoleRoot, signed.TUF); err != nil {
-		return err
+	for _, earlier := range c.lostRoots(h, r, signed) {
+		if err := c.sendRoot(r, earlier); err != nil {
+			return err
+		}
+		c.say("Pushed root version %d, which the server lacked", earlier.Version)
 	}
-	_, err = r.Must(c.ctx, http.MethodPost, "root", signed.Uptane, nil)
+	err = c.sendRoot(r, signed)
 	if reposerver.Refused(err, "invalid_root_role") {
 		return explained("the server refuses this root: %w", err)
 	}
