@@ -22,16 +22,21 @@ type changes struct {
 	removed []targetRow
 }
 
-// check holds each target of a push against the rules and against what is
-// visible. Reasons to refuse it are collected; an error is an accident. That the
-// bytes of a target are not here is a reason, or goes to missing unless that is
-// nil.
-func (r *Repo) check(ctx context.Context, ns uptane.Namespace, d uptane.Document[metadata.TargetsType], missing *[]string) (changes, []string, error) {
-	var c changes
+// checkTop is check of a push, whose targets replace all at the top level.
+func (r *Repo) checkTop(ctx context.Context, ns uptane.Namespace, d uptane.Document[metadata.TargetsType], missing *[]string) (changes, []string, error) {
 	old, err := r.store.allTargets(ctx, r.store.db, ns)
 	if err != nil {
-		return c, nil, fmt.Errorf("reading targets of %s: %w", ns, err)
+		return changes{}, nil, fmt.Errorf("reading targets of %s: %w", ns, err)
 	}
+	return r.check(ctx, ns, d, old, missing)
+}
+
+// check holds each target of targets metadata against the rules and against what
+// is visible of the same role. Reasons to refuse it are collected; an error is an
+// accident. That the bytes of a target are not here is a reason, or goes to
+// missing unless that is nil.
+func (r *Repo) check(ctx context.Context, ns uptane.Namespace, d uptane.Document[metadata.TargetsType], old map[string]targetRow, missing *[]string) (changes, []string, error) {
+	var c changes
 	entries, err := entriesOf(d.Signed)
 	if err != nil {
 		return c, nil, err

@@ -32,7 +32,7 @@ type Image struct {
 // ErrTargetMissing, also for targets whose bytes nobody brought: OSTree commits
 // are in TreeHub.
 func (r *Repo) Image(ctx context.Context, ns uptane.Namespace, filename string) (Image, error) {
-	t, err := r.target(ctx, ns, filename)
+	t, _, err := r.target(ctx, ns, filename)
 	if err != nil {
 		return Image{}, err
 	}

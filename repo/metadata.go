@@ -68,7 +68,7 @@ func checksum(b []byte) string {
 type set struct {
 	repository repositoryRow
 	root       int
-	push       pushRow // with the document of the flavour
+	edition    // push with the document of the flavour
 	behind     int
 	snapshot   documentRow // without Document where there is none to serve
 	timestamp  documentRow
@@ -95,6 +95,7 @@ func (s *set) serve(d documentRow, now time.Time) (Document, error) {
 
 // complete reports whether there is nothing to renew.
 func (s *set) complete(now time.Time) bool {
-	return s.snapshot.Document != nil && !s.snapshot.aged(SnapshotLife, now) &&
-		s.timestamp.Document != nil && !s.timestamp.aged(TimestampLife, now)
+	notBefore := s.repository.NotBefore
+	return s.snapshot.Document != nil && !s.snapshot.aged(SnapshotLife, now, notBefore) &&
+		s.timestamp.Document != nil && !s.timestamp.aged(TimestampLife, now, notBefore)
 }

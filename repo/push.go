@@ -69,6 +69,9 @@ type push struct {
 	row     pushRow
 	root    int // version of the root it was verified under
 	changes changes
+	grown   growth   // what it makes of the roles it delegates to
+	listing listing  // of these, as it is
+	base    stand    // what it replaces
 	twin    *twinRow // the TUF document that is published with it, nil if there is none
 }
 
@@ -99,7 +102,10 @@ func (r *Repo) accept(ctx context.Context, ns uptane.Namespace, doc []byte, chec
 	if stale != nil || d.Payload.Version > int64(base.Version)+1 {
 		missing = &[]string{}
 	}
-	if p.changes, reasons, err = r.check(ctx, ns, d, missing); err != nil {
+	if p.changes, reasons, err = r.checkTop(ctx, ns, d, missing); err != nil {
+		return nil, err
+	}
+	if reasons, err = r.growTop(ctx, ns, p, repository, d, reasons); err != nil {
 		return nil, err
 	}
 	if now := r.now(); !now.Before(d.Payload.Expires) {
@@ -114,7 +120,7 @@ func (r *Repo) accept(ctx context.Context, ns uptane.Namespace, doc []byte, chec
 	if p.row, err = r.stage(ctx, ns, base, d, by); err != nil {
 		return nil, err
 	}
-	if p.twin, err = r.twin(ctx, ns, uptane.RoleTargets, targetsDigest(&d.Payload), d.Signed); err != nil {
+	if p.twin, err = r.twin(ctx, ns, uptane.RoleTargets, targetsDigest(uptane.RoleTargets, &d.Payload), d.Signed); err != nil {
 		return nil, err
 	}
 	r.remark(ctx, ns, d)
@@ -213,41 +219,17 @@ func (r *Repo) stage(ctx context.Context, ns uptane.Namespace, base pushRow, d u
 	return row, nil
 }
 
-// publish signs snapshot and timestamp of a staged push and makes all three
-// visible.
+// publish makes a staged push visible with the delegations beside it.
 func (r *Repo) publish(ctx context.Context, ns uptane.Namespace, p *push) error {
-	snapshot, timestamp, err := r.seal(ctx, tree{ns, uptane.Uptane}, p.row)
-	if err != nil {
-		return err
-	}
-	if snapshot.RootVersion != p.root || timestamp.RootVersion != p.root {
-		return errAgain // verified under another root: judge it anew
-	}
-	err = r.store.db.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
-		repository, err := r.store.lock(ctx, tx, ns)
-		if err != nil {
-			return err
-		}
-		if repository.Push != p.row.Base {
-			return errSuperseded
-		}
-		for role, row := range map[uptane.Role]documentRow{uptane.RoleSnapshot: snapshot, uptane.RoleTimestamp: timestamp} {
-			seen, err := r.store.of(tree{ns, uptane.Uptane}).lastServed(ctx, tx, role, row.RootVersion, p.row.Base)
-			if err != nil {
-				return err
-			}
-			if row.Version <= seen {
-				return errAgain // a renewal of the visible set came in between
-			}
-		}
-		return r.makeVisible(ctx, tx, ns, p)
+	set, err := r.publishEdition(ctx, ns, publication{
+		edition: edition{p.row, p.listing}, base: p.base, root: p.root,
+		apply: func(ctx context.Context, tx *sqlx.Tx) error { return r.makeVisible(ctx, tx, ns, p) },
 	})
 	if err != nil {
 		return err
 	}
-	r.forget(ns)
 	r.log.InfoContext(ctx, "targets published", "namespace", ns, "version", p.row.Version, "by", p.row.CreatedBy,
-		"added", len(p.changes.added), "removed", len(p.changes.removed), "snapshot", snapshot.Version, "timestamp", timestamp.Version, "tuf", p.twin != nil)
+		"added", len(p.changes.added), "removed", len(p.changes.removed), "snapshot", set.snapshot.Version, "timestamp", set.timestamp.Version, "tuf", p.twin != nil)
 	return nil
 }
 
@@ -256,18 +238,18 @@ func (r *Repo) makeVisible(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace
 	if err := r.applyChanges(ctx, tx, ns, p.changes, p.row.Version, now); err != nil {
 		return err
 	}
-	if err := r.store.published(ctx, tx, ns, p.row, now); err != nil {
-		return err
-	}
-	if err := r.store.of(tree{ns, uptane.Uptane}).voidOthers(ctx, tx, p.row.ID); err != nil {
-		return err
-	}
-	if p.twin != nil {
-		if err := r.makeTwinVisible(ctx, tx, ns, p.row.ID, *p.twin); err != nil {
+	for _, row := range p.grown {
+		if err := r.store.saveDelegation(ctx, tx, ns, row); err != nil {
 			return err
 		}
 	}
-	return r.store.turn(ctx, tx, ns, p.row.ID)
+	if err := r.store.published(ctx, tx, ns, p.row, now); err != nil {
+		return err
+	}
+	if p.twin != nil {
+		return r.makeTwinVisible(ctx, tx, ns, p.row.ID, *p.twin)
+	}
+	return nil
 }
 
 func (r *Repo) applyChanges(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, c changes, version int, now int64) error {
@@ -278,7 +260,7 @@ func (r *Repo) applyChanges(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespac
 		if old.Image == "" {
 			continue
 		}
-		if err := r.store.setIdle(ctx, tx, ns, old.Image, now); err != nil && !errors.Is(err, db.ErrNoRows) {
+		if err := r.store.release(ctx, tx, ns, old.Image, now); err != nil {
 			return err
 		}
 	}

@@ -220,7 +220,10 @@ func (r *Repo) TakeTargets(ctx context.Context, ns uptane.Namespace, doc, twin [
 	}
 	p := &push{root: root}
 	var reasons []string
-	if p.changes, reasons, err = r.check(ctx, ns, d, &t.Missing); err != nil {
+	if p.changes, reasons, err = r.checkTop(ctx, ns, d, &t.Missing); err != nil {
+		return t, err
+	}
+	if reasons, err = r.growTop(ctx, ns, p, row, d, reasons); err != nil {
 		return t, err
 	}
 	if len(reasons) > 0 {
@@ -234,7 +237,7 @@ func (r *Repo) TakeTargets(ctx context.Context, ns uptane.Namespace, doc, twin [
 	if p.row, err = r.stage(ctx, ns, pushRow{ID: row.Push}, d, by); err != nil {
 		return t, err
 	}
-	if p.twin, err = r.twin(ctx, ns, uptane.RoleTargets, targetsDigest(&d.Payload), d.Signed); err != nil {
+	if p.twin, err = r.twin(ctx, ns, uptane.RoleTargets, targetsDigest(uptane.RoleTargets, &d.Payload), d.Signed); err != nil {
 		return t, err
 	}
 	if err := r.publish(ctx, ns, p); err != nil {

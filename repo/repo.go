@@ -113,6 +113,7 @@ type Repo struct {
 	flight singleflight.Group // one reading of a tree at a time
 	sets   sync.Map           // tree -> *view
 	roots  sync.Map           // uptane.Namespace -> *rootDocument
+	queues sync.Map           // uptane.Namespace -> chan struct{}: who publishes delegated metadata
 }
 
 // New brings the tables up to date and returns a Repo.

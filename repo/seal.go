@@ -17,8 +17,8 @@ const maxTries = 8
 
 // aged reports whether a document of that life is due to be replaced. One that
 // ends with its root is not: a new one would end no later.
-func (d documentRow) aged(life time.Duration, now time.Time) bool {
-	return !d.Capped && d.left(now) < max(life/4, minLeft)
+func (d documentRow) aged(life time.Duration, now time.Time, notBefore int64) bool {
+	return !d.Capped && (d.left(now) < max(life/4, minLeft) || d.Expires < notBefore)
 }
 
 // hopeless reports whether an unsigned payload is not worth signing any more.
@@ -26,12 +26,12 @@ func (d documentRow) hopeless(now time.Time) bool { return !d.Capped && d.left(n
 
 func (d documentRow) left(now time.Time) time.Duration { return time.UnixMilli(d.Expires).Sub(now) }
 
-// seal returns the snapshot and timestamp of a push that are to be served under
-// the current root, signing what is missing or aged. It fails with errSuperseded
-// when the push is neither visible nor staged on the visible one, with
+// seal returns the snapshot and timestamp of an edition that are to be served
+// under the current root, signing what is missing or aged. It fails with
+// errSuperseded when the edition is not visible and base is not either, with
 // uptane.ErrRootChanged when a new root came in between, and with ErrTwinMissing
 // when TUF clients cannot follow to the current root.
-func (r *Repo) seal(ctx context.Context, t tree, p pushRow) (snapshot, timestamp documentRow, err error) {
+func (r *Repo) seal(ctx context.Context, t tree, e edition, base stand) (snapshot, timestamp documentRow, err error) {
 	root, err := r.root(ctx, t.ns)
 	if err == nil && t.flavour == uptane.TUF {
 		err = r.requireTwins(ctx, t.ns, root.version)
@@ -42,7 +42,7 @@ func (r *Repo) seal(ctx context.Context, t tree, p pushRow) (snapshot, timestamp
 	if !r.now().Before(root.payload.Expires) {
 		return snapshot, timestamp, ErrRootExpired.Withf("version %d ended %s", root.version, root.payload.Expires.Format(time.RFC3339))
 	}
-	j := job{tree: t, root: root, push: p, role: uptane.RoleSnapshot, life: SnapshotLife}
+	j := job{tree: t, root: root, edition: e, base: base, role: uptane.RoleSnapshot, life: SnapshotLife}
 	if snapshot, err = r.sealRole(ctx, j); err != nil {
 		return snapshot, timestamp, err
 	}
@@ -55,7 +55,8 @@ func (r *Repo) seal(ctx context.Context, t tree, p pushRow) (snapshot, timestamp
 type job struct {
 	tree
 	root     *rootDocument
-	push     pushRow
+	edition  edition
+	base     stand // the visible edition, which this one replaces or is
 	role     uptane.Role
 	life     time.Duration
 	snapshot documentRow // what a timestamp is about
@@ -116,17 +117,18 @@ func (r *Repo) writeAhead(ctx context.Context, j job) (documentRow, error) {
 		if err != nil {
 			return err
 		}
-		visible := j.push.ID == repository.visible(j.flavour)
-		if !visible && (j.flavour == uptane.TUF || j.push.Base != repository.Push) {
+		now := repository.visible(j.flavour)
+		visible := j.edition.stand() == now
+		if !visible && (j.flavour == uptane.TUF || j.base != now) {
 			return errSuperseded
 		}
-		row, err = docs.newest(ctx, tx, j.role, j.push.ID, j.root.version, repository.Floor)
+		row, err = docs.newest(ctx, tx, j.role, j.edition.stand(), j.root.version, repository.Floor)
 		if err != nil && !errors.Is(err, db.ErrNoRows) {
 			return err
 		}
-		suits := err == nil && j.suits(row, r.now())
+		suits := err == nil && j.suits(row, r.now(), repository.NotBefore)
 		if suits && !visible { // then it must be newer than what is
-			seen, err := docs.lastServed(ctx, tx, j.role, since, j.push.Base)
+			seen, err := docs.lastServed(ctx, tx, j.role, since, j.base)
 			if err != nil {
 				return err
 			}
@@ -135,30 +137,30 @@ func (r *Repo) writeAhead(ctx context.Context, j job) (documentRow, error) {
 		if suits {
 			return nil
 		}
-		row, err = r.newVersion(ctx, tx, j, since, repository.Floor)
+		row, err = r.newVersion(ctx, tx, j, since, repository)
 		return err
 	})
 	return row, err
 }
 
-func (j job) suits(row documentRow, now time.Time) bool {
+func (j job) suits(row documentRow, now time.Time, notBefore int64) bool {
 	if row.Snapshot != j.snapshot.Version {
 		return false
 	}
 	if row.Document == nil {
 		return !row.hopeless(now)
 	}
-	return !row.aged(j.life, now)
+	return !row.aged(j.life, now, notBefore)
 }
 
 // epoch is what versions of online roles count minutes from, so that a restored
 // backup cannot go back.
 func epoch() time.Time { return time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC) }
 
-// newVersion gives up what the push has unsigned and writes the next version.
-func (r *Repo) newVersion(ctx context.Context, tx *sqlx.Tx, j job, since, floor int) (documentRow, error) {
+// newVersion gives up what the edition has unsigned and writes the next version.
+func (r *Repo) newVersion(ctx context.Context, tx *sqlx.Tx, j job, since int, repository repositoryRow) (documentRow, error) {
 	docs := r.store.of(j.tree)
-	if err := docs.void(ctx, tx, j.role, j.push.ID); err != nil {
+	if err := docs.void(ctx, tx, j.role, j.edition.stand()); err != nil {
 		return documentRow{}, err
 	}
 	last, err := docs.lastVersion(ctx, tx, j.role, since)
@@ -167,16 +169,19 @@ func (r *Repo) newVersion(ctx context.Context, tx *sqlx.Tx, j job, since, floor 
 	}
 	now := r.now()
 	minutes := int(now.Sub(epoch()) / time.Minute)
-	version, err := docs.freeVersion(ctx, tx, j.role, max(last+1, minutes, floor))
+	version, err := docs.freeVersion(ctx, tx, j.role, max(last+1, minutes, repository.Floor))
 	if err != nil {
 		return documentRow{}, err
 	}
 	expires := now.Add(j.life).UTC().Truncate(time.Second)
+	if asked := time.UnixMilli(repository.NotBefore).UTC().Truncate(time.Second); asked.After(expires) {
+		expires = asked
+	}
 	capped := !j.root.payload.Expires.After(expires)
 	if capped {
 		expires = j.root.payload.Expires
 	}
-	row := documentRow{Version: version, Push: j.push.ID, RootVersion: j.root.version, Snapshot: j.snapshot.Version,
+	row := documentRow{Version: version, Push: j.edition.push.ID, Listing: j.edition.listing.key(), RootVersion: j.root.version, Snapshot: j.snapshot.Version,
 		Expires: expires.UnixMilli(), Capped: capped, CreatedAt: now.UnixMilli()}
 	if row.Payload, err = j.payload(version, expires); err != nil {
 		return row, err
@@ -186,7 +191,7 @@ func (r *Repo) newVersion(ctx context.Context, tx *sqlx.Tx, j job, since, floor 
 
 func (j job) payload(version int, expires time.Time) ([]byte, error) {
 	if j.role == uptane.RoleSnapshot {
-		s := uptane.NewSnapshot(int64(version), expires, int64(j.push.Version), nil)
+		s := uptane.NewSnapshot(int64(version), expires, int64(j.edition.push.Version), j.edition.listing.meta())
 		return uptane.Payload(j.flavour, j.role, s)
 	}
 	t, err := uptane.NewTimestamp(j.flavour, int64(version), expires, j.snapshot.Document)

@@ -26,17 +26,21 @@ type repositoryRow struct {
 	TUF        bool   `db:"tuf"`           // its TUF flavour is served
 	Anonymous  bool   `db:"tuf_anonymous"` // without credentials, too
 	TUFPush    string `db:"tuf_push"`
+	Listing    string `db:"listing"` // key of the visible listing of delegated roles
+	TUFListing string `db:"tuf_listing"`
+	NotBefore  int64  `db:"not_before"` // nothing signed here ends earlier; 0 none
 	floors
 }
 
-const repositoryColumns = `id, push, generation, tuf, tuf_anonymous, tuf_push, ` + floorColumns
+const repositoryColumns = `id, push, generation, tuf, tuf_anonymous, tuf_push, listing, tuf_listing, not_before, ` + floorColumns
 
-// visible is the push that clients of a flavour see, "" none yet.
-func (r repositoryRow) visible(f uptane.Flavour) string {
+// visible is what clients of a flavour see; its push is "" where there is none
+// yet.
+func (r repositoryRow) visible(f uptane.Flavour) stand {
 	if f == uptane.TUF {
-		return r.TUFPush
+		return stand{r.TUFPush, r.TUFListing}
 	}
-	return r.Push
+	return stand{r.Push, r.Listing}
 }
 
 // addRepository returns db.ErrExists if the namespace has a repository.
@@ -66,10 +70,10 @@ func (s store) lock(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace) (repo
 	return row, err
 }
 
-// turn makes another push the visible one and tells every replica.
-func (s store) turn(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, push string) error {
+// turn makes another edition the visible one and tells every replica.
+func (s store) turn(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, to stand) error {
 	_, err := tx.ExecContext(ctx,
-		`UPDATE repo_repository SET push = $2, generation = generation + 1 WHERE namespace = $1`, ns, push)
+		`UPDATE repo_repository SET push = $2, listing = $3, generation = generation + 1 WHERE namespace = $1`, ns, to.push, to.listing)
 	return err
 }
 

@@ -12,6 +12,7 @@ import (
 type documentRow struct {
 	Version     int    `db:"version"`
 	Push        string `db:"push"`
+	Listing     string `db:"listing"`
 	RootVersion int    `db:"root_version"`
 	Snapshot    int    `db:"snapshot"`
 	Payload     []byte `db:"payload"`
@@ -21,7 +22,7 @@ type documentRow struct {
 	CreatedAt   int64  `db:"created_at"`
 }
 
-const documentColumns = `version, push, root_version, snapshot, payload, document, expires, capped, created_at`
+const documentColumns = `version, push, listing, root_version, snapshot, payload, document, expires, capped, created_at`
 
 // documents are the snapshots and timestamps of one tree.
 type documents struct {
@@ -31,15 +32,15 @@ type documents struct {
 
 func (s store) of(t tree) documents { return documents{s, t} }
 
-// served returns the newest sealed timestamp of a push under a root, from the
+// served returns the newest sealed timestamp of an edition under a root, from the
 // version floor on.
-func (s documents) served(ctx context.Context, push string, root, floor int) (documentRow, error) {
+func (s documents) served(ctx context.Context, e stand, root, floor int) (documentRow, error) {
 	var row documentRow
 	err := s.db.GetContext(ctx, &row,
 		`SELECT `+documentColumns+` FROM repo_document
-		WHERE namespace = $1 AND flavour = $2 AND role = $3 AND push = $4 AND root_version = $5 AND version >= $6
+		WHERE namespace = $1 AND flavour = $2 AND role = $3 AND push = $4 AND root_version = $5 AND version >= $6 AND listing = $7
 			AND NOT void AND document IS NOT NULL
-		ORDER BY version DESC LIMIT 1`, s.ns, s.flavour, uptane.RoleTimestamp, push, root, floor)
+		ORDER BY version DESC LIMIT 1`, s.ns, s.flavour, uptane.RoleTimestamp, e.push, root, floor, e.listing)
 	return row, err
 }
 
@@ -51,14 +52,14 @@ func (s documents) document(ctx context.Context, role uptane.Role, version int) 
 	return row, err
 }
 
-// newest returns the newest document of a push under a root, sealed or not, from
-// the version floor on.
-func (s documents) newest(ctx context.Context, tx *sqlx.Tx, role uptane.Role, push string, root, floor int) (documentRow, error) {
+// newest returns the newest document of an edition under a root, sealed or not,
+// from the version floor on.
+func (s documents) newest(ctx context.Context, tx *sqlx.Tx, role uptane.Role, e stand, root, floor int) (documentRow, error) {
 	var row documentRow
 	err := tx.GetContext(ctx, &row,
 		`SELECT `+documentColumns+` FROM repo_document
-		WHERE namespace = $1 AND flavour = $2 AND role = $3 AND push = $4 AND root_version = $5 AND version >= $6 AND NOT void
-		ORDER BY version DESC LIMIT 1`, s.ns, s.flavour, role, push, root, floor)
+		WHERE namespace = $1 AND flavour = $2 AND role = $3 AND push = $4 AND root_version = $5 AND version >= $6 AND listing = $7 AND NOT void
+		ORDER BY version DESC LIMIT 1`, s.ns, s.flavour, role, e.push, root, floor, e.listing)
 	return row, err
 }
 
@@ -72,13 +73,13 @@ func (s documents) lastVersion(ctx context.Context, tx *sqlx.Tx, role uptane.Rol
 }
 
 // lastServed is the highest version of a role that clients may have seen, or may
-// yet see, of a push; 0 if there is none.
-func (s documents) lastServed(ctx context.Context, tx *sqlx.Tx, role uptane.Role, since int, push string) (int, error) {
+// yet see, of an edition; 0 if there is none.
+func (s documents) lastServed(ctx context.Context, tx *sqlx.Tx, role uptane.Role, since int, e stand) (int, error) {
 	var last int
 	err := tx.GetContext(ctx, &last,
 		`SELECT COALESCE(MAX(version), 0) FROM repo_document
-		WHERE namespace = $1 AND flavour = $2 AND role = $3 AND root_version >= $4 AND push = $5 AND NOT void`,
-		s.ns, s.flavour, role, since, push)
+		WHERE namespace = $1 AND flavour = $2 AND role = $3 AND root_version >= $4 AND push = $5 AND listing = $6 AND NOT void`,
+		s.ns, s.flavour, role, since, e.push, e.listing)
 	return last, err
 }
 
@@ -106,26 +107,26 @@ func (s documents) freeVersion(ctx context.Context, tx *sqlx.Tx, role uptane.Rol
 
 func (s documents) add(ctx context.Context, tx *sqlx.Tx, role uptane.Role, d documentRow) error {
 	_, err := tx.ExecContext(ctx,
-		`INSERT INTO repo_document (namespace, flavour, role, version, push, root_version, snapshot, payload, expires, capped, created_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
-		s.ns, s.flavour, role, d.Version, d.Push, d.RootVersion, d.Snapshot, d.Payload, d.Expires, d.Capped, d.CreatedAt)
+		`INSERT INTO repo_document (namespace, flavour, role, version, push, listing, root_version, snapshot, payload, expires, capped, created_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+		s.ns, s.flavour, role, d.Version, d.Push, d.Listing, d.RootVersion, d.Snapshot, d.Payload, d.Expires, d.Capped, d.CreatedAt)
 	return err
 }
 
-// void gives up the unsealed documents of a push; their versions stay used.
-func (s documents) void(ctx context.Context, tx *sqlx.Tx, role uptane.Role, push string) error {
+// void gives up the unsealed documents of an edition; their versions stay used.
+func (s documents) void(ctx context.Context, tx *sqlx.Tx, role uptane.Role, e stand) error {
 	_, err := tx.ExecContext(ctx,
 		`UPDATE repo_document SET void = TRUE
-		WHERE namespace = $1 AND flavour = $2 AND role = $3 AND push = $4 AND document IS NULL AND NOT void`,
-		s.ns, s.flavour, role, push)
+		WHERE namespace = $1 AND flavour = $2 AND role = $3 AND push = $4 AND listing = $5 AND document IS NULL AND NOT void`,
+		s.ns, s.flavour, role, e.push, e.listing)
 	return err
 }
 
-// voidOthers gives up every unsealed document that is not of this push.
-func (s documents) voidOthers(ctx context.Context, tx *sqlx.Tx, push string) error {
+// voidOthers gives up every unsealed document that is not of this edition.
+func (s documents) voidOthers(ctx context.Context, tx *sqlx.Tx, e stand) error {
 	_, err := tx.ExecContext(ctx,
 		`UPDATE repo_document SET void = TRUE
-		WHERE namespace = $1 AND flavour = $2 AND push <> $3 AND document IS NULL AND NOT void`, s.ns, s.flavour, push)
+		WHERE namespace = $1 AND flavour = $2 AND (push <> $3 OR listing <> $4) AND document IS NULL AND NOT void`, s.ns, s.flavour, e.push, e.listing)
 	return err
 }
 

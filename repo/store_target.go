@@ -72,7 +72,8 @@ func (s store) countTargets(ctx context.Context, ns uptane.Namespace, contains s
 func (s store) commits(ctx context.Context, ns uptane.Namespace) ([]string, error) {
 	var sums []string
 	err := s.db.SelectContext(ctx, &sums,
-		`SELECT DISTINCT sha256 FROM repo_target WHERE namespace = $1 AND format = 'OSTREE' ORDER BY sha256`, ns)
+		`SELECT sha256 FROM repo_target WHERE namespace = $1 AND format = 'OSTREE'
+		UNION SELECT sha256 FROM repo_delegated_target WHERE namespace = $1 AND format = 'OSTREE' ORDER BY sha256`, ns)
 	return sums, err
 }
 

@@ -91,8 +91,11 @@ func (s store) setTUFPush(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace,
 func (s store) tufImage(ctx context.Context, ns uptane.Namespace, filename, sha256 string) (imageRow, error) {
 	var row imageRow
 	err := s.db.GetContext(ctx, &row,
-		`SELECT `+imageColumns+` FROM repo_image WHERE namespace = $1 AND id = (
-			SELECT image FROM repo_tuf_target WHERE namespace = $1 AND filename = $2 AND sha256 = $3)`, ns, filename, sha256)
+		`SELECT `+imageColumns+` FROM repo_image WHERE namespace = $1 AND id IN (
+			SELECT image FROM repo_tuf_target WHERE namespace = $1 AND filename = $2 AND sha256 = $3
+			UNION SELECT t.image FROM repo_delegated_target t
+				JOIN repo_delegation d ON d.namespace = t.namespace AND d.role = t.role AND d.tuf_version > 0
+				WHERE t.namespace = $1 AND t.filename = $2 AND t.sha256 = $3) LIMIT 1`, ns, filename, sha256)
 	return row, err
 }
 

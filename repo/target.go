@@ -19,15 +19,17 @@ import (
 // Item is a visible target as lists show it.
 type Item struct {
 	Filename  string
+	Role      uptane.Role     // targets, or the delegated role that names it
 	Entry     json.RawMessage // hashes, length and custom as signed, canonical
 	Stored    bool            // its bytes are here
 	AddedAt   time.Time
 	UpdatedAt time.Time
 }
 
-// Target returns a target of the visible metadata. It answers ErrTargetMissing.
+// Target returns a target of the visible metadata: of the top level, or of the
+// role in which clients find it. It answers ErrTargetMissing.
 func (r *Repo) Target(ctx context.Context, ns uptane.Namespace, filename string) (uptane.Target, error) {
-	row, err := r.target(ctx, ns, filename)
+	row, _, err := r.target(ctx, ns, filename)
 	if err != nil {
 		return uptane.Target{}, err
 	}
@@ -51,14 +53,16 @@ func (r *Repo) Target(ctx context.Context, ns uptane.Namespace, filename string)
 
 // Item returns a target as lists show it. It answers ErrTargetMissing.
 func (r *Repo) Item(ctx context.Context, ns uptane.Namespace, filename string) (Item, error) {
-	row, err := r.target(ctx, ns, filename)
-	return itemOf(row), err
+	row, role, err := r.target(ctx, ns, filename)
+	item := itemOf(row)
+	item.Role = role
+	return item, err
 }
 
 // Targets returns a page of the visible targets whose filename or name contains
 // text, in any case, least recently changed first, and how many there are.
 func (r *Repo) Targets(ctx context.Context, ns uptane.Namespace, text string, limit, offset int) ([]Item, int, error) {
-	if strings.ContainsFunc(text, func(c rune) bool { return c < ' ' || c > '~' }) {
+	if !searchable(text) {
 		return nil, 0, nil // nothing has such a name
 	}
 	total, err := r.store.countTargets(ctx, ns, text)
@@ -74,6 +78,11 @@ func (r *Repo) Targets(ctx context.Context, ns uptane.Namespace, text string, li
 		items[i] = itemOf(row)
 	}
 	return items, int(total), nil
+}
+
+// searchable reports whether any name can contain text.
+func searchable(text string) bool {
+	return !strings.ContainsFunc(text, func(c rune) bool { return c < ' ' || c > '~' })
 }
 
 // Commits calls fn for each commit that a visible target names, and stops at its
@@ -95,21 +104,23 @@ func (r *Repo) Commits(ctx context.Context, ns uptane.Namespace, fn func(ostree.
 	return nil
 }
 
-func (r *Repo) target(ctx context.Context, ns uptane.Namespace, filename string) (targetRow, error) {
+// target returns what clients find under a name, and in which role.
+func (r *Repo) target(ctx context.Context, ns uptane.Namespace, filename string) (targetRow, uptane.Role, error) {
 	if uptane.CheckFilename(filename) != nil { // no database can know it
-		return targetRow{}, ErrTargetMissing
+		return targetRow{}, "", ErrTargetMissing
 	}
+	role := uptane.RoleTargets
 	row, err := r.store.target(ctx, r.store.db, ns, filename)
 	if errors.Is(err, db.ErrNoRows) {
-		return row, ErrTargetMissing
+		row, role, err = r.find(ctx, ns, filename)
 	}
 	if err != nil {
-		return row, fmt.Errorf("reading target %q of %s: %w", filename, ns, err)
+		return row, "", fmt.Errorf("reading target %q of %s: %w", filename, ns, err)
 	}
-	return row, nil
+	return row, role, nil
 }
 
 func itemOf(row targetRow) Item {
-	return Item{Filename: row.Filename, Entry: json.RawMessage(row.Entry), Stored: row.Image != "",
+	return Item{Filename: row.Filename, Role: uptane.RoleTargets, Entry: json.RawMessage(row.Entry), Stored: row.Image != "",
 		AddedAt: time.UnixMilli(row.AddedAt), UpdatedAt: time.UnixMilli(row.UpdatedAt)}
 }

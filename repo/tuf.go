@@ -135,11 +135,12 @@ func (r *Repo) RequireAnonymous(ctx context.Context, ns uptane.Namespace) error 
 }
 
 // TUFMetadata is [Repo.Metadata] for TUF clients: N.root.json, timestamp.json,
-// N.snapshot.json and N.targets.json, old versions too. Besides the answers of
+// N.snapshot.json, N.targets.json and N.ROLE.json of delegated roles, old versions
+// too. Besides the answers of
 // Metadata there is ErrTUFOff.
 func (r *Repo) TUFMetadata(ctx context.Context, ns uptane.Namespace, filename string) (Document, error) {
 	role, version, err := uptane.ParseFilename(filename)
-	if err != nil || (version == 0) != (role == uptane.RoleTimestamp) || !role.TopLevel() {
+	if err != nil || (version == 0) != (role == uptane.RoleTimestamp) {
 		return Document{}, ErrRoleMissing.Withf("%.100q is not metadata for TUF clients", filename)
 	}
 	t := tree{ns, uptane.TUF}
@@ -162,7 +163,7 @@ func (r *Repo) TUFMetadata(ctx context.Context, ns uptane.Namespace, filename st
 		return s.serve(s.timestamp, r.now())
 	case role == uptane.RoleTargets && version == s.push.Version:
 		return s.targets(), nil
-	case role == uptane.RoleTargets:
+	case role == uptane.RoleTargets, role.Delegation():
 		doc, err = r.store.publishedTwin(ctx, ns, role, version)
 	case version == s.snapshot.Version:
 		doc = s.snapshot.Document

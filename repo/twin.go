@@ -63,12 +63,17 @@ func (r *Repo) StageTwin(ctx context.Context, ns uptane.Namespace, role uptane.R
 		if err != nil {
 			return ErrInvalid.With(err.Error())
 		}
-		row.Digest, row.Version, row.Document = targetsDigest(&d.Payload), int(d.Payload.Version), d.Raw
+		row.Digest, row.Version, row.Document = targetsDigest(role, &d.Payload), int(d.Payload.Version), d.Raw
 		if late, err := r.lateTargetsTwin(ctx, ns, row, d.Signed); late || err != nil {
 			return err
 		}
 	default:
-		return ErrRoleMissing.Withf("twins of %s are not staged", role)
+		if !role.Delegation() {
+			return ErrRoleMissing.Withf("twins of %s are not staged", role)
+		}
+		if late, err := r.readDelegatedTwin(ctx, ns, role, doc, &row); late || err != nil {
+			return err
+		}
 	}
 	if err := r.store.addTwin(ctx, r.store.db, ns, role, row); err != nil {
 		return fmt.Errorf("staging twin of %s of %s: %w", role, ns, err)
@@ -78,14 +83,14 @@ func (r *Repo) StageTwin(ctx context.Context, ns uptane.Namespace, role uptane.R
 
 // targetsDigest names what both flavours of targets say, whatever else the
 // Uptane one says about each target.
-func targetsDigest(t *metadata.TargetsType) string {
+func targetsDigest(role uptane.Role, t *metadata.TargetsType) string {
 	files := make([]canonical.Value, 0, len(t.Targets))
 	for _, name := range slices.Sorted(maps.Keys(t.Targets)) {
 		file := t.Targets[name]
 		files = append(files, canonical.List(canonical.Text(name), canonical.Int(file.Length),
 			canonical.Text(hex.EncodeToString(file.Hashes["sha256"]))))
 	}
-	return digest(uptane.RoleTargets, t.Version, t.Expires, canonical.List(files...))
+	return digest(role, t.Version, t.Expires, canonical.List(files...))
 }
 
 // rootDigest names what both flavours of a root say: its keys too, so that
@@ -201,10 +206,10 @@ func (r *Repo) makeTwinVisible(ctx context.Context, tx *sqlx.Tx, ns uptane.Names
 	if !done {
 		return errAgain // another was staged in its place since it was compared
 	}
-	if err := r.store.of(tree{ns, uptane.TUF}).voidOthers(ctx, tx, push); err != nil {
+	if err := r.store.setTUFPush(ctx, tx, ns, push); err != nil {
 		return err
 	}
-	return r.store.setTUFPush(ctx, tx, ns, push)
+	return r.voidOthers(ctx, tx, tree{ns, uptane.TUF})
 }
 
 // lateRootTwin adds the TUF flavour of a root that is published already. It

@@ -64,7 +64,7 @@ func (r *Repo) mayUpload(ctx context.Context, ns uptane.Namespace, filename stri
 	if _, err := r.repository(ctx, ns); err != nil {
 		return err
 	}
-	t, err := r.target(ctx, ns, filename)
+	t, _, err := r.target(ctx, ns, filename)
 	switch {
 	case err == nil && (t.Image != "" || t.URI != "" || t.Format == uptane.FormatOSTree):
 		return ErrExists.Withf("target %q is published", filename)
@@ -189,6 +189,13 @@ func (r *Repo) enter(ctx context.Context, u uploadRow, image imageRow) (blobs []
 			if err := r.store.saveTarget(ctx, tx, u.Namespace, t); err != nil {
 				return err
 			}
+		}
+		given, err := r.store.giveImage(ctx, tx, image)
+		if err != nil {
+			return err
+		}
+		if given {
+			image.IdleSince = 0
 		}
 		return r.store.addImage(ctx, tx, image)
 	})

@@ -36,7 +36,7 @@ func (r *Repo) Verify(ctx context.Context, a *fsck.Account) error {
 	}
 	for _, ns := range list {
 		v := &verification{Repo: r, ns: ns, account: a}
-		for _, step := range []func(context.Context) error{v.roots, v.pushes, v.documents, v.twins, v.targets, v.images, v.parts} {
+		for _, step := range []func(context.Context) error{v.roots, v.pushes, v.documents, v.twins, v.delegations, v.targets, v.images, v.parts} {
 			if err := step(ctx); err != nil {
 				return fmt.Errorf("verifying Image repository of %s: %w", ns, err)
 			}
@@ -203,6 +203,9 @@ func (v *verification) document(ctx context.Context, docs documents, role uptane
 	}
 	if named := d.Payload.Meta[uptane.RoleTargets.Filename(0)]; named == nil || named.Version != int64(push.Version) {
 		return fmt.Sprintf("it does not name targets %d", push.Version), nil
+	}
+	if listingIn(&d.Payload).key() != row.Listing {
+		return "it lists other delegated roles than its row", nil
 	}
 	return sameRow(row.documentRow, d.Signed, d.Payload.Version, d.Payload.Expires), nil
 }

@@ -108,17 +108,24 @@ func (r *Repo) read(ctx context.Context, t tree) (*set, error) {
 		if err != nil {
 			return nil, err
 		}
-		if s, err = r.load(ctx, t, old, root.version); err != nil {
+		s, err = r.load(ctx, t, old, root.version)
+		if errors.Is(err, errAgain) {
+			continue
+		}
+		if err != nil {
 			return nil, err
 		}
 		if failed != nil || s.complete(r.now()) {
 			break
 		}
-		_, _, err = r.seal(ctx, t, s.push)
+		_, _, err = r.seal(ctx, t, s.edition, s.stand())
 		if err != nil && !errors.Is(err, errSuperseded) && !errors.Is(err, uptane.ErrRootChanged) {
 			r.log.ErrorContext(ctx, "renewing snapshot and timestamp failed", "namespace", t.ns, "flavour", t.flavour, "error", err)
 			failed = err // what is stored may do for a while
 		}
+	}
+	if s == nil {
+		return nil, ErrBusy
 	}
 	if failed == nil && !s.complete(r.now()) {
 		failed = ErrBusy
@@ -143,15 +150,18 @@ func (r *Repo) load(ctx context.Context, t tree, old *set, root int) (*set, erro
 		s.read = now
 		return &s, nil
 	}
-	if row.visible(t.flavour) == "" {
+	if row.visible(t.flavour).push == "" {
 		return nil, ErrRoleMissing.With("no targets were ever pushed")
 	}
 	s := &set{repository: row, root: root, read: now}
 	if err := r.loadTargets(ctx, t, old, s); err != nil {
 		return nil, fmt.Errorf("reading targets of %s: %w", t.ns, err)
 	}
+	if err := r.loadListing(ctx, t, s); err != nil {
+		return nil, err
+	}
 	docs := r.store.of(t)
-	s.timestamp, err = docs.served(ctx, s.push.ID, root, row.Floor)
+	s.timestamp, err = docs.served(ctx, s.stand(), root, row.Floor)
 	if errors.Is(err, db.ErrNoRows) {
 		return s, nil
 	}
@@ -166,7 +176,7 @@ func (r *Repo) load(ctx context.Context, t tree, old *set, root int) (*set, erro
 
 // loadTargets reads the visible push in the flavour of the tree.
 func (r *Repo) loadTargets(ctx context.Context, t tree, old *set, s *set) error {
-	id := s.repository.visible(t.flavour)
+	id := s.repository.visible(t.flavour).push
 	if old != nil && old.push.ID == id {
 		s.push = old.push
 	} else {
@@ -186,4 +196,21 @@ func (r *Repo) loadTargets(ctx context.Context, t tree, old *set, s *set) error 
 	newest, err := r.version(ctx, t.ns, s.repository.Push)
 	s.behind = newest - s.push.Version
 	return err
+}
+
+// loadListing reads which version of each delegated role is visible. errAgain
+// says that another edition has become visible since the repository was read.
+func (r *Repo) loadListing(ctx context.Context, t tree, s *set) error {
+	want := s.repository.visible(t.flavour)
+	s.listing = listing{}
+	if want.listing != "" {
+		var err error
+		if s.listing, err = r.store.listing(ctx, r.store.db, t); err != nil {
+			return fmt.Errorf("reading delegations of %s: %w", t.ns, err)
+		}
+	}
+	if s.stand() != want {
+		return errAgain
+	}
+	return nil
 }

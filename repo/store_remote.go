@@ -1,0 +1,45 @@
+package repo
+
+import (
+	"context"
+	"time"
+
+	"sealift/uptane"
+)
+
+// remoteRow is where metadata of a role are fetched from.
+type remoteRow struct {
+	Role         uptane.Role `db:"role"`
+	URI          string      `db:"uri"`
+	Headers      []byte      `db:"headers"`
+	FriendlyName string      `db:"friendly_name"`
+	FetchedAt    int64       `db:"fetched_at"`
+}
+
+func (r remoteRow) remote() Remote {
+	out := Remote{URI: r.URI, FriendlyName: r.FriendlyName}
+	if r.FetchedAt > 0 {
+		out.FetchedAt = time.UnixMilli(r.FetchedAt).UTC()
+	}
+	return out
+}
+
+func (s store) remotes(ctx context.Context, ns uptane.Namespace) (map[uptane.Role]remoteRow, error) {
+	var rows []remoteRow
+	err := s.db.SelectContext(ctx, &rows,
+		`SELECT role, uri, headers, friendly_name, fetched_at FROM repo_remote WHERE namespace = $1`, ns)
+	found := make(map[uptane.Role]remoteRow, len(rows))
+	for _, row := range rows {
+		found[row.Role] = row
+	}
+	return found, err
+}
+
+func (s store) saveRemote(ctx context.Context, ns uptane.Namespace, r remoteRow) error {
+	_, err := s.db.ExecContext(ctx,
+		`INSERT INTO repo_remote (namespace, role, uri, headers, friendly_name, fetched_at) VALUES ($1, $2, $3, $4, $5, $6)
+		ON CONFLICT (namespace, role) DO UPDATE SET uri = excluded.uri, headers = excluded.headers,
+			friendly_name = excluded.friendly_name, fetched_at = excluded.fetched_at`,
+		ns, r.Role, r.URI, r.Headers, r.FriendlyName, r.FetchedAt)
+	return err
+}
