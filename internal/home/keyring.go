@@ -18,13 +18,16 @@ import (
 // Keyring is a folder of key files: NAME.pub with the public key object and
 // NAME.sec with the private one, plain or sealed. It need not be part of a Home.
 type Keyring struct {
-	dir  string
-	opts Options
+	dir    string
+	opts   Options
+	opened map[string]crypto.Signer // private keys that were asked for
 }
 
 // OpenKeyring gives access to the key files in dir, which is made by the first
 // key that is stored.
-func OpenKeyring(dir string, o Options) *Keyring { return &Keyring{dir: dir, opts: o.complete()} }
+func OpenKeyring(dir string, o Options) *Keyring {
+	return &Keyring{dir: dir, opts: o.complete(), opened: map[string]crypto.Signer{}}
+}
 
 func (k *Keyring) file(name, ext string) string { return filepath.Join(k.dir, name+ext) }
 
@@ -155,11 +158,24 @@ func (k *Keyring) store(name string, pub, sec []byte) error {
 	return writeFile(k.file(name, ".pub"), pub, 0o600)
 }
 
-// private reads NAME.sec and holds it against NAME.pub.
+// private is the private key of that name. It is opened once: that may take a
+// passphrase and its time.
 func (k *Keyring) private(name string) (crypto.Signer, error) {
 	if err := checkName(name); err != nil {
 		return nil, err
 	}
+	if key := k.opened[name]; key != nil {
+		return key, nil
+	}
+	key, err := k.readPrivate(name)
+	if err == nil {
+		k.opened[name] = key
+	}
+	return key, err
+}
+
+// readPrivate reads NAME.sec and holds it against NAME.pub.
+func (k *Keyring) readPrivate(name string) (crypto.Signer, error) {
 	path := k.file(name, ".sec")
 	raw, err := readFile(path, maxKeyFile)
 	if err != nil {
@@ -174,7 +190,7 @@ func (k *Keyring) private(name string) (crypto.Signer, error) {
 	case token:
 		return nil, fmt.Errorf("reading %s: it names a key in a PKCS#11 token, which this program cannot use: %w", path, ErrKeyFile)
 	case propose:
-		return nil, fmt.Errorf("reading %s: this archive may propose targets but has no key to sign them: %w", path, ErrKeyFile)
+		return nil, fmt.Errorf("reading %s: %w: %w", path, ErrKeyFile, ErrPropose)
 	}
 	private, err := ParsePrivate(raw)
 	if err != nil {
@@ -202,6 +218,10 @@ func belong(public uptane.Key, private crypto.Signer) error {
 	}
 	return nil
 }
+
+// ErrPropose marks a private key file that says "propose": whoever has it may
+// propose documents, and somebody else signs them.
+var ErrPropose = errors.New("it may propose and has no key to sign")
 
 // form is what a private key file holds.
 type form int

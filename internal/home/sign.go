@@ -50,13 +50,15 @@ func (h *Home) SignRoot(ctx context.Context, s Signing) (Signed, error) {
 		}
 		s.Keys = names
 	}
-	return h.sign(ctx, uptane.RoleRoot, s, RootLife, func(payload []byte) ([]byte, error) {
-		model, err := uptane.ParsePayload[metadata.RootType](uptane.Uptane, uptane.RoleRoot, payload)
-		if err != nil {
-			return nil, err
-		}
-		return uptane.Payload(uptane.TUF, uptane.RoleRoot, model)
-	})
+	return h.sign(ctx, uptane.RoleRoot, s, RootLife, rootTwin)
+}
+
+func rootTwin(payload []byte) ([]byte, error) {
+	model, err := uptane.ParsePayload[metadata.RootType](uptane.Uptane, uptane.RoleRoot, payload)
+	if err != nil {
+		return nil, err
+	}
+	return uptane.Payload(uptane.TUF, uptane.RoleRoot, model)
 }
 
 // SignTargets signs the unsigned targets as SignRoot does the root. Keys must be
@@ -66,31 +68,46 @@ func (h *Home) SignTargets(ctx context.Context, s Signing) (Signed, error) {
 		return Signed{}, ErrDirector
 	}
 	h.warnStrangers(uptane.RoleTargets, s.Keys)
-	return h.sign(ctx, uptane.RoleTargets, s, TargetsLife, func(payload []byte) ([]byte, error) {
-		model, err := uptane.ParsePayload[metadata.TargetsType](uptane.Uptane, uptane.RoleTargets, payload)
-		if err != nil {
-			return nil, err
-		}
-		public, err := uptane.PublicTargets(model)
-		if err != nil {
-			return nil, err
-		}
-		return uptane.Payload(uptane.TUF, uptane.RoleTargets, public)
-	})
+	return h.sign(ctx, uptane.RoleTargets, s, TargetsLife, targetsTwin)
 }
 
-func (h *Home) sign(ctx context.Context, r uptane.Role, s Signing, life time.Duration, twin func([]byte) ([]byte, error)) (Signed, error) {
-	if len(s.Keys) == 0 {
-		return Signed{}, fmt.Errorf("signing %s: no key named: %w", r, ErrNotFound)
+func targetsTwin(payload []byte) ([]byte, error) {
+	model, err := uptane.ParsePayload[metadata.TargetsType](uptane.Uptane, uptane.RoleTargets, payload)
+	if err != nil {
+		return nil, err
 	}
+	public, err := uptane.PublicTargets(model)
+	if err != nil {
+		return nil, err
+	}
+	return uptane.Payload(uptane.TUF, uptane.RoleTargets, public)
+}
+
+type twinOf func(payload []byte) ([]byte, error)
+
+// sign seals the unsigned role and stores the result.
+func (h *Home) sign(ctx context.Context, r uptane.Role, s Signing, life time.Duration, twin twinOf) (Signed, error) {
 	v, err := h.unsigned(r)
 	if err != nil {
 		return Signed{}, err
+	}
+	out, err := h.seal(ctx, r, v, s, life, twin)
+	if err != nil {
+		return Signed{}, err
+	}
+	return out, h.setSigned(r, out)
+}
+
+// seal signs v as s says, in the flavours of this home.
+func (h *Home) seal(ctx context.Context, r uptane.Role, v canonical.Value, s Signing, life time.Duration, twin twinOf) (Signed, error) {
+	if len(s.Keys) == 0 {
+		return Signed{}, fmt.Errorf("signing %s: no key named: %w", r, ErrNotFound)
 	}
 	out := Signed{Version: s.Version}
 	if out.Version == 0 {
 		out.Version = intOf(v, "version") + 1
 	}
+	var err error
 	if out.Expires, err = h.expiry(v, s, life); err != nil {
 		return Signed{}, fmt.Errorf("signing %s: %w", r, err)
 	}
@@ -98,19 +115,28 @@ func (h *Home) sign(ctx context.Context, r uptane.Role, s Signing, life time.Dur
 
 	signer := h.keys.Signer(s.Keys...)
 	job := uptane.Job{Repository: h.config.ServerType.Repository(), Role: r}
-	if out.Uptane, err = uptane.SealPayload(ctx, uptane.Uptane, signer, job, payload); err != nil {
+	if out.Uptane, err = sealPayload(ctx, uptane.Uptane, signer, job, payload); err != nil {
 		return Signed{}, err
 	}
-	if h.config.ServerType != Director {
-		if out.TUF, err = sealTwin(ctx, signer, job, payload, twin); err != nil {
-			return Signed{}, err
-		}
+	if h.config.ServerType == Director {
+		return out, nil
 	}
-	return out, h.setSigned(r, out)
+	out.TUF, err = sealTwin(ctx, signer, job, payload, twin)
+	return out, err
+}
+
+// sealPayload is uptane.SealPayload, but a document that nobody may sign here
+// comes out without signatures, to be proposed.
+func sealPayload(ctx context.Context, f uptane.Flavour, signer uptane.Signer, job uptane.Job, payload []byte) ([]byte, error) {
+	doc, err := uptane.SealPayload(ctx, f, signer, job, payload)
+	if errors.Is(err, ErrPropose) {
+		return uptane.Frame(f, payload), nil // everything else was checked before the signer was asked
+	}
+	return doc, err
 }
 
 // sealTwin signs TUF's flavour of payload and compares the two.
-func sealTwin(ctx context.Context, signer uptane.Signer, job uptane.Job, payload []byte, twin func([]byte) ([]byte, error)) ([]byte, error) {
+func sealTwin(ctx context.Context, signer uptane.Signer, job uptane.Job, payload []byte, twin twinOf) ([]byte, error) {
 	other, err := twin(payload)
 	if err != nil {
 		return nil, fmt.Errorf("writing the TUF twin of %s: %w", job.Role, err)
@@ -118,7 +144,7 @@ func sealTwin(ctx context.Context, signer uptane.Signer, job uptane.Job, payload
 	if err := uptane.Twins(job.Role, payload, other); err != nil {
 		return nil, err
 	}
-	return uptane.SealPayload(ctx, uptane.TUF, signer, job, other)
+	return sealPayload(ctx, uptane.TUF, signer, job, other)
 }
 
 // expiry decides when the signed role ends.

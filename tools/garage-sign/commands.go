@@ -127,7 +127,9 @@ func targetsCommands() *command {
 		{name: "sign", help: "sign the targets", run: runTargetsSign, options: append([]option{keyNames(false),
 			{name: "version", arg: "N", help: "version to give, other than one more than the unsigned targets have"}}, expiryOptions()...)},
 		{name: "pull", help: "fetch and verify the server's targets", run: runTargetsPull},
-		{name: "push", help: "send the signed targets; exit code 2 if the server's have changed since the pull", run: runTargetsPush},
+		{name: "push", help: "send the signed targets; where others have pushed since the pull, the same change is made again on theirs. " +
+			"Exit code 2 if that cannot be done", run: runTargetsPush, options: []option{
+			{name: "once", help: "do not make the change again: exit code 2 if the server's targets have changed since the pull"}}},
 		{name: "upload", help: "send an image to the server", run: runTargetsUpload, options: join(image, []option{input,
 			{name: "timeout", arg: "SECONDS", help: "longest time for one request (default 3600)"},
 			{name: "force", help: "overwrite an image of this name"}})},

@@ -38,6 +38,7 @@ type call struct {
 	program string
 	path    []*command // from the root to what runs
 	values  map[string][]string
+	locks   []func() // of the homes that are open
 }
 
 // usageError is what was typed wrongly.

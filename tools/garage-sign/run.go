@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"time"
 
 	"sealift/internal/home"
 	"sealift/uptane"
@@ -79,6 +80,11 @@ func (c *call) dispatch() error {
 	if err := c.check(); err != nil {
 		return err
 	}
+	defer func() {
+		for _, unlock := range c.locks {
+			unlock()
+		}
+	}()
 	return cmd.run(c)
 }
 
@@ -133,7 +139,8 @@ func (c *call) repoDir() (string, error) {
 	return filepath.Join(c.homeDir(), name), nil
 }
 
-// home opens the repository that --repo names.
+// home opens the repository that --repo names, for this command alone until it
+// ends.
 func (c *call) home() (*home.Home, error) {
 	dir, err := c.repoDir()
 	if err != nil {
@@ -143,7 +150,27 @@ func (c *call) home() (*home.Home, error) {
 	if errors.Is(err, home.ErrNotFound) {
 		return nil, explained("there is no repository at %s; make one with: %s init --repo %s --credentials FILE", dir, c.program, c.get("repo"))
 	}
-	return h, err
+	if err != nil {
+		return nil, err
+	}
+	return h, c.lock(h)
+}
+
+// lock waits until no other command works in the home.
+func (c *call) lock(h *home.Home) error {
+	for {
+		unlock, ok, err := h.TryLock()
+		if err != nil {
+			return err
+		}
+		if ok {
+			c.locks = append(c.locks, unlock)
+			return nil
+		}
+		if err := c.wait(c.ctx, 50*time.Millisecond); err != nil {
+			return err
+		}
+	}
 }
 
 // imageHome is home for what a Director does not have.

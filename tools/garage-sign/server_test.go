@@ -7,11 +7,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,7 +35,7 @@ type repository struct {
 	roots   [][]byte // version 1 first
 	targets []byte
 	tuf     bool              // offers the staging route
-	staged  map[string][]byte // twins on their way
+	staged  map[string][]byte // twins on their way, by role, version and who came last
 	twins   map[string][]byte // twins published
 	parts   map[string][]byte
 	files   map[string][]byte
@@ -170,17 +172,33 @@ func (r *repository) publish(w http.ResponseWriter, role string, signed []byte) 
 	if !r.tuf {
 		return true
 	}
-	var twin struct{ Signed json.RawMessage }
-	if err := json.Unmarshal(r.staged[role], &twin); err != nil {
+	twin, ok := r.staged[said(role, signed)]
+	if !ok {
 		refuse(w, 412, "tuf_twin_missing", nil)
 		return false
 	}
-	if err := uptane.Twins(uptane.Role(role), signed, twin.Signed); err != nil {
+	if err := uptane.Twins(uptane.Role(role), signed, signedOf(twin)); err != nil {
 		refuse(w, 400, "tuf_twin_differs", []string{err.Error()})
 		return false
 	}
-	r.twins[role] = r.staged[role]
+	r.twins[role] = twin
 	return true
+}
+
+// said is what a twin and its document have in common, so that several may wait.
+func said(role string, signed []byte) string {
+	var p struct {
+		Version int64
+		Targets map[string]struct{ Length int64 }
+	}
+	_ = json.Unmarshal(signed, &p)
+	return fmt.Sprint(role, p.Version, slices.Sorted(maps.Keys(p.Targets)))
+}
+
+func signedOf(doc []byte) []byte {
+	var d struct{ Signed json.RawMessage }
+	_ = json.Unmarshal(doc, &d)
+	return d.Signed
 }
 
 func (r *repository) postRoot(w http.ResponseWriter, q *http.Request) {
@@ -211,7 +229,7 @@ func (r *repository) stage(w http.ResponseWriter, q *http.Request) {
 			return
 		}
 	}
-	r.staged[q.PathValue("role")] = doc
+	r.staged[said(q.PathValue("role"), signedOf(doc))] = doc
 	w.WriteHeader(204)
 }
 

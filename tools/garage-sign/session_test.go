@@ -25,6 +25,7 @@ type shell struct {
 	env    map[string]string
 	now    time.Time
 	waited []time.Duration
+	real   bool // time passes while it waits, ten times as fast
 	stdout string
 	stderr string
 }
@@ -43,6 +44,9 @@ func (s *shell) run(line string) int {
 	var out, errs bytes.Buffer
 	w := world{stdout: &out, stderr: &errs, getenv: func(k string) string { return s.env[k] }, now: func() time.Time { return s.now },
 		wait: func(_ context.Context, d time.Duration) error { s.waited = append(s.waited, d); return nil }}
+	if s.real {
+		w.wait = func(ctx context.Context, d time.Duration) error { return wait(ctx, d/10) }
+	}
 	code := run(s.t.Context(), args, w)
 	s.stdout, s.stderr = out.String(), errs.String()
 	return code
@@ -231,7 +235,7 @@ func TestTwoBuilders(t *testing.T) {
 		s.must("targets sign -r a -h $D --key-name targets")
 	}
 	a.must("targets push -r a -h $D")
-	b.fails(2, "somebody else has pushed since", "targets push -r a -h $D")
+	b.fails(2, "somebody else has pushed since", "targets push -r a -h $D --once")
 	check(t, os.Remove(filepath.Join(b.dir, "a/roles/targets.json.checksum")))
 	b.fails(2, "role_checksum_not_provided", "targets push -r a -h $D")
 	b.must("targets pull -r a -h $D")
