@@ -3,6 +3,7 @@ package dbtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
+	"github.com/jmoiron/sqlx"
 
 	"sealift/internal/db"
 )
@@ -95,4 +97,33 @@ func open(t testing.TB, url string) *db.DB {
 	}
 	t.Cleanup(func() { _ = d.Close() })
 	return d
+}
+
+// Copy returns a database of its own with all that another one of this package
+// holds, on the same engine.
+func Copy(t testing.TB, from *db.DB) *db.DB {
+	t.Helper()
+	if from.Dialect() == db.SQLite {
+		path := filepath.Join(t.TempDir(), "copy.db")
+		if _, err := from.ExecContext(t.Context(), "VACUUM INTO $1", path); err != nil {
+			t.Fatal(err)
+		}
+		return open(t, "sqlite:"+path)
+	}
+	to := Postgres(t)
+	var schema string
+	var tables []string
+	err := errors.Join(sqlx.GetContext(t.Context(), to, &schema, "SELECT current_schema()"),
+		sqlx.SelectContext(t.Context(), from, &tables, "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"))
+	for _, table := range tables {
+		for _, statement := range []string{"CREATE TABLE %[1]s.%[2]s (LIKE %[2]s INCLUDING ALL)", "INSERT INTO %[1]s.%[2]s SELECT * FROM %[2]s"} {
+			if err == nil {
+				_, err = from.ExecContext(t.Context(), fmt.Sprintf(statement, schema, table))
+			}
+		}
+	}
+	if err != nil {
+		t.Fatalf("copying a database: %v", err)
+	}
+	return to
 }
