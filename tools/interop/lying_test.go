@@ -11,8 +11,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/theupdateframework/go-tuf/v2/metadata"
 
 	"sealift/api"
+	"sealift/fixtures"
 	"sealift/fixtures/fault"
 	"sealift/gateway"
 	"sealift/internal/db"
@@ -46,7 +50,7 @@ func startLiar(t *testing.T) *liar {
 	t.Helper()
 	s, settings := initServer(t)
 	l := &liar{server: s, offline: map[uptane.Repository]*home.Keyring{}}
-	passphrases := home.Options{Passphrases: &home.Passphrases{Getenv: func(string) string { return offlinePassphrase }, Names: []string{"SEALIFT_PASSPHRASE"}}}
+	passphrases := home.Options{Passphrases: &home.Passphrases{Prompt: func(string) ([]byte, error) { return []byte(offlinePassphrase), nil }}}
 	for repository, folder := range map[uptane.Repository]string{images: "image", directors: "director"} {
 		l.offline[repository] = home.OpenKeyring(filepath.Join(s.dir, "sealift-offline", folder, "keys"), passphrases)
 	}
@@ -101,11 +105,18 @@ func must(t *testing.T, err error) {
 
 // Sign implements uptane.Signer with every key there is, online and offline.
 func (l *liar) Sign(ctx context.Context, job uptane.Job, msg []byte) ([]uptane.RawSig, error) {
+	if job.Role.Delegation() {
+		sig, err := uptane.Sign(supplier, msg)
+		return []uptane.RawSig{sig}, err
+	}
 	if job.Role == uptane.RoleRoot || job.Repository == images && job.Role == uptane.RoleTargets {
 		return l.offline[job.Repository].Signer(string(job.Role)).Sign(ctx, job, msg)
 	}
 	return l.services.Vault.Sign(ctx, job, msg)
 }
+
+// supplier signs delegated metadata.
+var supplier = fixtures.Ed25519("supplier")
 
 // documents are what a repository offers now; those of the Director are for one
 // device.
@@ -126,11 +137,76 @@ func (l *liar) documents(t *testing.T, repository uptane.Repository, device stri
 	return set
 }
 
-// forge makes the next documents of a repository.
-func (l *liar) forge(t *testing.T, from fault.Set, f fault.Forgery) fault.Set {
+// forge makes documents of the Image repository that are one version older than
+// what it offers, so that devices go on to the honest ones afterwards.
+func (l *liar) forge(t *testing.T, f fault.Forgery) fault.Set {
 	t.Helper()
-	f.Signer, f.Namespace = l, ns
-	set, err := f.Make(t.Context(), from)
+	f.Signer, f.Namespace, f.Repository = l, ns, images
+	if edit := f.Targets; edit != nil {
+		f.Targets = func(m *metadata.TargetsType) { m.Version -= 2; edit(m) }
+	}
+	f.Snapshot, f.Timestamp = orNothing(f.Snapshot), orNothing(f.Timestamp)
+	snapshot, timestamp := f.Snapshot, f.Timestamp
+	f.Snapshot = func(m *metadata.SnapshotType) { m.Version -= 2; snapshot(m) }
+	f.Timestamp = func(m *metadata.TimestampType) { m.Version -= 2; timestamp(m) }
+	set, err := f.Make(t.Context(), l.documents(t, images, ""))
 	must(t, err)
 	return set
+}
+
+func orNothing[T any](edit func(*T)) func(*T) {
+	if edit == nil {
+		return func(*T) {}
+	}
+	return edit
+}
+
+// forgeDirector makes targets for a device, one version older than what it is
+// offered.
+func (l *liar) forgeDirector(t *testing.T, device string, edit func(*metadata.TargetsType)) fault.Lie {
+	t.Helper()
+	m := l.assigned(t, device)
+	m.Version--
+	edit(m)
+	return fault.Serve("/director/targets.json", l.sign(t, directors, uptane.RoleTargets, m))
+}
+
+// assigned are the Director's targets for a device.
+func (l *liar) assigned(t *testing.T, device string) *metadata.TargetsType {
+	t.Helper()
+	m, err := fault.Read[metadata.TargetsType](l.documents(t, directors, device)["targets.json"], uptane.RoleTargets)
+	must(t, err)
+	return m
+}
+
+func (l *liar) sign(t *testing.T, repository uptane.Repository, role uptane.Role, m *metadata.TargetsType) []byte {
+	t.Helper()
+	doc, err := fault.Sign(t.Context(), l, uptane.Job{Namespace: ns, Repository: repository, Role: role}, m)
+	must(t, err)
+	return doc
+}
+
+// root makes a root of the same keys as the last one.
+func (l *liar) root(t *testing.T, repository uptane.Repository, version int64, expires time.Time) []byte {
+	t.Helper()
+	last, err := l.services.Vault.RootVersion(t.Context(), ns, repository)
+	must(t, err)
+	doc, err := l.services.Vault.Root(t.Context(), ns, repository, last)
+	must(t, err)
+	m, err := fault.Read[metadata.RootType](doc, uptane.RoleRoot)
+	must(t, err)
+	m.Version, m.Expires = version, expires
+	doc, err = fault.Sign(t.Context(), l, uptane.Job{Namespace: ns, Repository: repository, Role: uptane.RoleRoot}, m)
+	must(t, err)
+	return doc
+}
+
+// putRoot publishes a root.
+func (l *liar) putRoot(t *testing.T, repository uptane.Repository, doc []byte) {
+	t.Helper()
+	if repository == images {
+		must(t, l.services.Repo.PutRoot(t.Context(), ns, doc))
+		return
+	}
+	must(t, l.services.Vault.PutRoot(t.Context(), ns, repository, doc))
 }

@@ -39,6 +39,17 @@ func (s *server) uploadBinary(t *testing.T, name, version, hwids, content string
 // launch assigns images, by hardware id, to a device and returns the update's id.
 func (s *server) launch(t *testing.T, device string, targets map[string]string) string {
 	t.Helper()
+	return s.assign(t, device, targets)
+}
+
+// launchFrom assigns an image that is to be downloaded elsewhere.
+func (s *server) launchFrom(t *testing.T, device, hwid, target, uri string) string {
+	t.Helper()
+	return s.assign(t, device, map[string]any{hwid: map[string]any{"to": map[string]any{"target": target, "uri": uri}}})
+}
+
+func (s *server) assign(t *testing.T, device string, targets any) string {
+	t.Helper()
 	body, err := json.Marshal(map[string]any{"name": t.Name(), "targets": targets, "devices": []string{device}})
 	if err != nil {
 		t.Fatal(err)

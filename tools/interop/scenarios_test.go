@@ -14,12 +14,21 @@ import (
 // The numbers are those of the device test plan: provisioning, registration,
 // OSTree and binary updates, pinned roots.
 func TestScenarios(t *testing.T) {
+	// These wait for limits of the client, beside the others.
+	scenario(t, "9", "freeze: metadata that never comes", hangingMetadata)
+	scenario(t, "9b", "slow retrieval: an image at 2 KB/s", slowImage)
 	scenario(t, "1", "provision with shared credentials", provisionShared)
 	scenario(t, "1a", "name taken, then the operator resets the device", nameTaken)
 	scenario(t, "2", "ECU set grows and shrinks", reRegister)
 	scenario(t, "3", "OSTree update of the Primary, with reboot", updateOSTree)
 	scenario(t, "4", "binary update of a Secondary, then of both", updateSecondaries)
+	scenario(t, "6", "expired metadata, each role in turn", expired)
 	scenario(t, "7", "replay: older Director targets, older timestamp", replayed)
+	scenario(t, "8", "mix and match: the repositories disagree", mixed)
+	scenario(t, "9c", "freeze: a new root is withheld", withheldRoot)
+	scenario(t, "10", "interrupted downloads", brokenDownloads)
+	scenario(t, "11", "images on other servers, redirects", customURI)
+	scenario(t, "16", "same Director version, other content", sameVersion)
 	scenario(t, "20", "pinned roots: no trust on first use", pinnedRoots)
 	scenario(t, "gp", "the C++ garage-push with a token", realGaragePush)
 	scenario(t, "gc", "the C++ garage-check with a token", realGarageCheck)
