@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"sealift/uptane/canonical"
@@ -92,6 +93,9 @@ func (c *Custom) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
+// customMembers are those that have a meaning.
+var customMembers = []string{"name", "version", "targetFormat", "uri", "createdAt", "updatedAt", "cliUploaded", "releaseCounter", "hardwareIds", "ecuIdentifiers"}
+
 // read takes one member in and tells whether it has the right form.
 func (c *Custom) read(name string, v canonical.Value) bool {
 	switch name {
@@ -123,6 +127,11 @@ func (c *Custom) read(name string, v canonical.Value) bool {
 		return c.readHardwareIDs(v)
 	case "ecuIdentifiers":
 		return c.readECUs(v)
+	}
+	for _, known := range customMembers { // written beside one of these it could not be read again
+		if strings.EqualFold(name, known) {
+			return false
+		}
 	}
 	if c.Extra == nil {
 		c.Extra = map[string]json.RawMessage{}
