@@ -35,9 +35,9 @@ type pusher struct {
 	sent   int             // commits
 }
 
-func newPusher(s *server, n int) *pusher {
+func newPusher(s *server, ref string) *pusher {
 	s.t.Helper()
-	p := &pusher{s: s, w: s.witness(object), ref: fmt.Sprintf("line-%d", n)}
+	p := &pusher{s: s, w: s.witness(object), ref: ref}
 	var err error
 	p.dir, err = ostree.InitDir(s.t.TempDir())
 	must(s.t, err)
@@ -132,12 +132,16 @@ type car struct {
 	next int // release that it gets next
 }
 
-func newCar(s *server, archive *credentials.Archive, n int) *car {
+func newCar(s *server, archive *credentials.Archive, name string, edit ...func(*device.Config)) *car {
 	s.t.Helper()
 	c := &car{s: s, w: s.witness(report), next: 1}
+	config := device.Config{Archive: archive, Gateway: s.gateway, OEMID: uptane.OEMID(name),
+		Primary: device.ECU{HardwareID: board}, Wrap: c.w.around, Backoff: 20 * time.Millisecond, Patience: patience}
+	for _, e := range edit {
+		e(&config)
+	}
 	var err error
-	c.Device, err = device.New(device.Config{Archive: archive, OEMID: uptane.OEMID(fmt.Sprintf("car-%d", n)),
-		Primary: device.ECU{HardwareID: board}, Wrap: c.w.around, Backoff: 20 * time.Millisecond, Patience: patience})
+	c.Device, err = device.New(config)
 	must(s.t, err)
 	s.t.Cleanup(c.Close)
 	return c
@@ -240,10 +244,16 @@ func (c *car) verifyEvents(ctx context.Context, client *http.Client) int {
 // operator gives devices the next release, one after the other.
 type operator struct {
 	s        *server
+	w        *witness
 	client   *http.Client
 	cars     []*car
 	releases int
 	assigned map[string]uptane.DeviceID // update -> device, as acknowledged
+}
+
+func newOperator(s *server, releases int) *operator {
+	w := s.witness(assignment)
+	return &operator{s: s, w: w, client: s.client(w), releases: releases, assigned: map[string]uptane.DeviceID{}}
 }
 
 func (o *operator) work(ctx context.Context, done <-chan struct{}) error {
@@ -269,17 +279,24 @@ func (o *operator) work(ctx context.Context, done <-chan struct{}) error {
 	}
 }
 
+// find learns the device's id.
+func (o *operator) find(ctx context.Context, c *car) error {
+	if c.id != "" {
+		return nil
+	}
+	var d struct{ UUID string }
+	err := o.s.ask(ctx, o.client, http.MethodGet, "/api/v1/devices/"+string(c.OEMID()), nil, &d)
+	c.id = uptane.DeviceID(d.UUID)
+	return err
+}
+
 // assign gives a device the release after the one it has.
 func (o *operator) assign(ctx context.Context, c *car) error {
 	if c.next > o.releases {
 		return nil
 	}
-	if c.id == "" {
-		var d struct{ UUID string }
-		if err := o.s.ask(ctx, o.client, http.MethodGet, "/api/v1/devices/"+string(c.OEMID()), nil, &d); err != nil {
-			return err
-		}
-		c.id = uptane.DeviceID(d.UUID)
+	if err := o.find(ctx, c); err != nil {
+		return err
 	}
 	var made struct {
 		UpdateID string
@@ -336,15 +353,16 @@ type crew struct {
 	t    *testing.T
 }
 
-func (s *server) hire(pushers, cars, releases int) *crew {
+// hire engages a crew for a server; name tells it from other crews.
+func (s *server) hire(name string, pushers, cars, releases int) *crew {
 	s.t.Helper()
-	c := &crew{t: s.t, done: make(chan struct{}), operator: &operator{s: s, client: s.client(s.witness(assignment)), releases: releases, assigned: map[string]uptane.DeviceID{}}}
+	c := &crew{t: s.t, done: make(chan struct{}), operator: newOperator(s, releases)}
 	for i := range pushers {
-		c.pushers = append(c.pushers, newPusher(s, i))
+		c.pushers = append(c.pushers, newPusher(s, fmt.Sprintf("%s-line-%d", name, i)))
 	}
 	archive := s.archive()
 	for i := range cars {
-		c.cars = append(c.cars, newCar(s, archive, i))
+		c.cars = append(c.cars, newCar(s, archive, fmt.Sprintf("%s-%d", name, i)))
 	}
 	c.operator.cars = c.cars
 	return c
@@ -392,4 +410,16 @@ func (c *crew) verify(ctx context.Context) figures {
 	}
 	f.assignments = c.operator.verify(ctx)
 	return f
+}
+
+// refused are the writes that the server could not do.
+func (c *crew) refused() []refused {
+	all := c.operator.w.refused()
+	for _, p := range c.pushers {
+		all = append(all, p.w.refused()...)
+	}
+	for _, v := range c.cars {
+		all = append(all, v.w.refused()...)
+	}
+	return all
 }

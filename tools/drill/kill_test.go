@@ -37,7 +37,7 @@ func killed(t *testing.T, env ...string) {
 	s := newServer(t, t.TempDir(), env...)
 	s.start()
 	s.release(releases)
-	c := s.hire(pushers, cars, releases)
+	c := s.hire("car", pushers, cars, releases)
 	c.begin(ctx)
 	for range kills {
 		moments.await(ctx, s.tally)
@@ -51,6 +51,9 @@ func killed(t *testing.T, env ...string) {
 		kills, f.objects, f.commits, f.manifests, f.events, f.assignments, leftOver(s.fsck()))
 	if f.objects < 100 || f.manifests < 2*cars || f.events < cars || f.assignments < cars {
 		t.Error("too little was under way for the kills to mean anything")
+	}
+	if no := c.refused(); len(no) > 0 {
+		t.Errorf("%d requests were refused, such as %s: %s", len(no), no[0], no[0].answer.body)
 	}
 	temporary, err := filepath.Glob(filepath.Join(s.dir, "sealift-data", "blobs", "*", ".tmp", "*"))
 	if err != nil || len(temporary) > kills*pushers*4 {
