@@ -14,6 +14,7 @@ import (
 	"sealift/keys"
 	"sealift/repo"
 	"sealift/uptane"
+	"sealift/uptane/acceptance"
 )
 
 // maxRoot bounds a root in either flavour: devices read 64 KiB, and a document
@@ -157,10 +158,15 @@ func refuseRoot(err error) error {
 
 func (r *refusedRoot) Unwrap() error { return r.error }
 
-// FaultCause returns the error body of the key server that this once was.
+// FaultCause returns the error body of the key server that this once was, and
+// which judge refused by which rule, if one did.
 func (r *refusedRoot) FaultCause() any {
 	f := fault.Of(r.error)
-	return gin.H{"code": f.Code(), "description": f.Description(), "cause": r.reasons, "errorId": nil}
+	cause := gin.H{"code": f.Code(), "description": f.Description(), "cause": r.reasons, "errorId": nil}
+	if refused := acceptance.RefusalOf(r.error); refused != nil {
+		cause["judge"], cause["rule"], cause["role"] = refused.Judge, refused.Rule, refused.Role
+	}
+	return cause
 }
 
 // targetItem is a target in lists: as clients know it, and its file name.

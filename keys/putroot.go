@@ -15,6 +15,7 @@ import (
 	"sealift/internal/db"
 	"sealift/internal/fault"
 	"sealift/uptane"
+	"sealift/uptane/acceptance"
 )
 
 // ErrInvalidRoot: a root was refused; [Reasons] has the rules it breaks.
@@ -23,7 +24,7 @@ var ErrInvalidRoot = fault.New(fault.Invalid, "invalid_root_role", "the root met
 var errKeyElsewhere = errors.New("the key already serves another role, repository or namespace")
 
 // maxRoot is the size of root metadata that devices read.
-const maxRoot = 64 << 10
+const maxRoot = acceptance.MaxMetadata
 
 // reasons are the rules that a root breaks.
 type reasons []string
@@ -71,7 +72,7 @@ func (v *Vault) PutRoots(ctx context.Context, ns uptane.Namespace, repo uptane.R
 		return reasons{fmt.Sprintf("there is no %.40q repository", repo)}.fault()
 	}
 	if len(doc) > maxRoot || len(twin) > maxRoot {
-		return reasons{fmt.Sprintf("it is larger than %d bytes, which devices do not read", maxRoot)}.fault()
+		return tooLarge(max(len(doc), len(twin)))
 	}
 	v.touched(ns) // judge by what is current, not by what is remembered
 	state, err := v.rootState(ctx, ns, repo)
@@ -127,21 +128,18 @@ type nextRoot struct {
 
 func (v *Vault) judgeRoot(ctx context.Context, state *rootState, doc, twin []byte) (nextRoot, error) {
 	var why reasons
+	refused, err := why.refusal(v.accept(ctx, state, uptane.Uptane, state.version, doc))
+	if err != nil {
+		return nextRoot{}, err
+	}
 	d, err := uptane.OpenRoot(uptane.Uptane, doc, nil, time.Time{})
 	if err != nil {
 		why.add("%v", err)
-		return nextRoot{}, why.fault()
+		return nextRoot{}, why.faultOf(refused)
 	}
 	next := nextRoot{version: int(d.Payload.Version), payload: d.Payload, raw: d.Raw, roles: map[uptane.Role]roleTrust{}}
-	if len(d.Raw) > maxRoot {
-		why.add("it is larger than %d bytes in canonical form, which devices do not read", maxRoot)
-	}
 	if next.version != state.version+1 {
 		why.add("its version is %d, the next one is %d", next.version, state.version+1)
-	} else if state.payload != nil {
-		if _, err := uptane.OpenRoot(uptane.Uptane, doc, state.payload, time.Time{}); err != nil {
-			why.add("%v", err)
-		}
 	}
 	for _, role := range topLevel() {
 		ring, err := uptane.RingOf(uptane.Uptane, &d.Payload, role)
@@ -158,9 +156,9 @@ func (v *Vault) judgeRoot(ctx context.Context, state *rootState, doc, twin []byt
 	}
 	next.since = keysSince(state, next)
 	if len(twin) > 0 && len(why) == 0 {
-		next.twin = v.judgeTwin(ctx, state, next.version, d.Signed, twin, &why)
+		next.twin, refused, err = v.judgeTwin(ctx, state, next.version, d.Signed, twin, &why)
 	}
-	return next, why.fault()
+	return next, errOr(err, why.faultOf(refused))
 }
 
 // keysSince tells for each role in which version its keys last changed.
@@ -177,38 +175,28 @@ func keysSince(state *rootState, next nextRoot) map[uptane.Role]int {
 }
 
 // judgeTwin verifies the TUF flavour of a root whose payload is signed, and
-// returns its canonical bytes.
-func (v *Vault) judgeTwin(ctx context.Context, state *rootState, version int, signed, twin []byte, why *reasons) []byte {
+// returns its canonical bytes, or adds to why with what a judge said.
+func (v *Vault) judgeTwin(ctx context.Context, state *rootState, version int, signed, twin []byte, why *reasons) ([]byte, *acceptance.Refusal, error) {
 	if state.repo != uptane.ImageRepository {
 		why.add("only the Image repository has roots for TUF clients")
-		return nil
+		return nil, nil, nil
 	}
 	if state.twin != version-1 {
 		why.add("the TUF root of version %d must come first", state.twin+1)
-		return nil
+		return nil, nil, nil
 	}
-	var prev *metadata.RootType
-	if version > 1 {
-		raw, err := v.rootDoc(ctx, state, uptane.TUF, version-1, state.twin)
-		if err == nil {
-			var d uptane.Document[metadata.RootType]
-			d, err = uptane.OpenRoot(uptane.TUF, raw, nil, time.Time{})
-			prev = &d.Payload
-		}
-		if err != nil {
-			why.add("TUF root of version %d cannot be read", version-1)
-			return nil
-		}
+	refused, err := why.refusal(v.accept(ctx, state, uptane.TUF, state.twin, twin))
+	if err != nil || refused != nil {
+		return nil, refused, err
 	}
-	d, err := uptane.OpenRoot(uptane.TUF, twin, prev, time.Time{})
+	d, err := uptane.OpenRoot(uptane.TUF, twin, nil, time.Time{})
+	if err == nil {
+		err = uptane.Twins(uptane.RoleRoot, signed, d.Signed)
+	}
 	if err != nil {
 		why.add("TUF flavour: %v", err)
-		return nil
 	}
-	if err := uptane.Twins(uptane.RoleRoot, signed, d.Signed); err != nil {
-		why.add("%v", err)
-	}
-	return d.Raw
+	return d.Raw, nil, nil
 }
 
 // publish stores a root and claims its keys, in one transaction.
@@ -267,7 +255,7 @@ func (v *Vault) claimKeys(ctx context.Context, tx *sqlx.Tx, state *rootState, ne
 // earliest that lacks one. Refusals are [ErrInvalidRoot].
 func (v *Vault) PutRootTwin(ctx context.Context, ns uptane.Namespace, twin []byte) error {
 	if len(twin) > maxRoot {
-		return reasons{fmt.Sprintf("it is larger than %d bytes", maxRoot)}.fault()
+		return tooLarge(len(twin))
 	}
 	v.touched(ns)
 	state, err := v.rootState(ctx, ns, uptane.ImageRepository)
@@ -284,8 +272,8 @@ func (v *Vault) PutRootTwin(ctx context.Context, ns uptane.Namespace, twin []byt
 		return fmt.Errorf("reading root version %d: %w", version, err)
 	}
 	var why reasons
-	raw := v.judgeTwin(ctx, state, version, d.Signed, twin, &why)
-	if err := why.fault(); err != nil {
+	raw, refused, err := v.judgeTwin(ctx, state, version, d.Signed, twin, &why)
+	if err := errOr(err, why.faultOf(refused)); err != nil {
 		return fmt.Errorf("checking TUF root version %d: %w", version, err)
 	}
 	act, err := v.act(ctx, ns, "root.twin", "TUF flavour of root version %d, sha256 %s", version, hexSum(raw))

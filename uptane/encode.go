@@ -172,9 +172,8 @@ func keyOfModel(k *metadata.Key) (Key, error) {
 	if k == nil {
 		return Key{}, malformed("key is null")
 	}
-	v, err := canonical.Of(k, canonical.Options{ASCII: true})
-	if err != nil {
-		return Key{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+	if _, private := k.Value.UnrecognizedFields["private"]; private {
+		return Key{}, fmt.Errorf("reading key that holds its private part: %w", ErrKey)
 	}
-	return keyOf(v)
+	return keyFrom(k.Type, k.Value.PublicKey, k.Scheme, true)
 }

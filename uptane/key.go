@@ -85,7 +85,12 @@ func keyOf(v canonical.Value) (Key, error) {
 		return Key{}, err
 	}
 	scheme, hasScheme := text(v, "scheme")
+	return keyFrom(keytype, public, scheme, hasScheme)
+}
+
+func keyFrom(keytype, public, scheme string, hasScheme bool) (Key, error) {
 	var k Key
+	var err error
 	switch strings.ToLower(keytype) {
 	case "ed25519":
 		if hasScheme && scheme != methodEd25519 {

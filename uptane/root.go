@@ -19,19 +19,19 @@ import (
 // right for all but the last root of a chain. Errors are those of Open.
 func OpenRoot(f Flavour, raw []byte, prev *metadata.RootType, now time.Time) (Document[metadata.RootType], error) {
 	var none Document[metadata.RootType]
-	e, err := ParseEnvelope(f, raw)
-	if err != nil {
-		return none, fmt.Errorf("opening root: %w", err)
-	}
-	signed, err := canonical.Parse(e.Signed, canonical.Options{ASCII: true})
+	v, err := canonical.Parse(raw, canonical.Options{ASCII: true})
 	if err != nil {
 		return none, fmt.Errorf("opening root: %w: %w", ErrMalformed, err)
+	}
+	signed, sigs, err := envelopeOf(f, v)
+	if err != nil {
+		return none, fmt.Errorf("opening root: %w", err)
 	}
 	payload, err := payloadOf(f, RoleRoot, signed)
 	if err != nil {
 		return none, fmt.Errorf("opening root: %w", err)
 	}
-	next := payload.(*metadata.RootType)
+	next, message := payload.(*metadata.RootType), f.message(signed)
 	if prev != nil {
 		if next.Version != prev.Version+1 {
 			return none, fmt.Errorf("opening root version %d after %d: %w", next.Version, prev.Version, ErrVersion)
@@ -40,7 +40,7 @@ func OpenRoot(f Flavour, raw []byte, prev *metadata.RootType, now time.Time) (Do
 		if err != nil {
 			return none, err
 		}
-		if _, err := old.Verify(f, f.message(signed), e.Signatures); err != nil {
+		if _, err := old.Verify(f, message, sigs); err != nil {
 			return none, fmt.Errorf("opening root version %d by the keys of version %d: %w", next.Version, prev.Version, err)
 		}
 	}
@@ -48,11 +48,14 @@ func OpenRoot(f Flavour, raw []byte, prev *metadata.RootType, now time.Time) (Do
 	if err != nil {
 		return none, err
 	}
-	d, err := Open[metadata.RootType](f, raw, RoleRoot, own, now)
+	signers, err := own.Verify(f, message, sigs)
+	if err == nil {
+		err = checkExpiry(RoleRoot, signed, now)
+	}
 	if err != nil {
 		return none, fmt.Errorf("opening root version %d by its own keys: %w", next.Version, err)
 	}
-	return d, nil
+	return Document[metadata.RootType]{Payload: *next, Signed: signed.Uptane(), Raw: v.Uptane(), Signers: signers}, nil
 }
 
 // checkRoot applies the rules about the roles of a root. Unknown roles are left

@@ -10,8 +10,20 @@ import (
 	"unicode/utf8"
 )
 
-// ErrSyntax is wrapped by every error of the reader.
-var ErrSyntax = errors.New("not acceptable JSON")
+// ErrSyntax is wrapped by every error of the reader. The others are wrapped,
+// too, where JSON that many readers take is refused because not all take it the
+// same way.
+var (
+	ErrSyntax = errors.New("not acceptable JSON")
+	// ErrTwice: an object has a member twice.
+	ErrTwice = errors.New("a member twice")
+	// ErrCase: an object has members whose names differ in case only.
+	ErrCase = errors.New("members that differ in case only")
+	// ErrNumber: a number is no integer of 64 bits.
+	ErrNumber = errors.New("no integer of 64 bits")
+	// ErrText: a string holds a character that it must not.
+	ErrText = errors.New("a character that is not allowed")
+)
 
 // maxDepth bounds nesting where Options does not.
 const maxDepth = 64
@@ -70,6 +82,11 @@ type parser struct {
 
 func (p *parser) fail(why string) error {
 	return fmt.Errorf("reading JSON at byte %d: %s: %w", p.pos, why, ErrSyntax)
+}
+
+// failAs is fail for what has a name of its own.
+func (p *parser) failAs(what error, why string) error {
+	return fmt.Errorf("reading JSON at byte %d: %s: %w: %w", p.pos, why, what, ErrSyntax)
 }
 
 func (p *parser) space() {
@@ -198,7 +215,7 @@ func (p *parser) arrange(members []Member) error {
 	}
 	for i := 1; i < len(members); i++ {
 		if members[i].Name == members[i-1].Name {
-			return p.fail(fmt.Sprintf("member %q occurs twice", members[i].Name))
+			return p.failAs(ErrTwice, fmt.Sprintf("member %q occurs twice", members[i].Name))
 		}
 	}
 	if p.o.Free || len(members) < 2 {
@@ -208,7 +225,7 @@ func (p *parser) arrange(members []Member) error {
 	for _, m := range members {
 		key := fold(m.Name)
 		if other, ok := seen[key]; ok {
-			return p.fail(fmt.Sprintf("members %q and %q differ in case only", other, m.Name))
+			return p.failAs(ErrCase, fmt.Sprintf("members %q and %q differ in case only", other, m.Name))
 		}
 		seen[key] = m.Name
 	}
@@ -269,11 +286,11 @@ func (p *parser) number() (Value, error) {
 		return Value{kind: Number, text: text}, nil
 	}
 	if !plain {
-		return Value{}, p.fail("only integers are allowed")
+		return Value{}, p.failAs(ErrNumber, "only integers are allowed")
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {
-		return Value{}, p.fail("an integer does not fit 64 bits")
+		return Value{}, p.failAs(ErrNumber, "an integer does not fit 64 bits")
 	}
 	return Int(n), nil // writes -0 as 0
 }

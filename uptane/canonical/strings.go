@@ -111,15 +111,15 @@ func (p *parser) text(s string) error {
 	ascii := true
 	for i := 0; i < len(s); i++ {
 		if s[i] == 0 {
-			return p.fail("U+0000 in a string")
+			return p.failAs(ErrText, "U+0000 in a string")
 		}
 		ascii = ascii && s[i] < 0x7f
 	}
 	if p.o.ASCII && !ascii {
-		return p.fail("a character that is not ASCII")
+		return p.failAs(ErrText, "a character that is not ASCII")
 	}
 	if !ascii && !utf8.ValidString(s) {
-		return p.fail("a string that is not UTF-8")
+		return p.failAs(ErrText, "a string that is not UTF-8")
 	}
 	return nil
 }
