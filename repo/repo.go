@@ -67,7 +67,7 @@ const (
 )
 
 // Config says what a Repo stands on. All but the sizes, PutRoots, RootTwins,
-// RequireRoot, Now and Log is required.
+// RequireRoot, Secrets, PrivateRemotes, Now and Log is required.
 type Config struct {
 	DB     *db.DB
 	Bucket *blob.Bucket  // no other keys than Repo's
@@ -91,6 +91,11 @@ type Config struct {
 	// Complete returns a fault that names what is absent unless a commit is
 	// completely stored in TreeHub.
 	Complete func(context.Context, uptane.Namespace, ostree.Checksum) error
+	// Secrets seals the headers of remote delegations; nil takes none.
+	Secrets Secrets
+	// PrivateRemotes lets remote delegations be fetched from addresses that are
+	// not public: loopback, link-local, private ones.
+	PrivateRemotes bool
 	// MaxImage is the largest image accepted, in bytes; 0 is DefaultMaxImage.
 	MaxImage int64
 	// PartSize is the size of all parts of an upload but the last, in bytes; 0 is

@@ -53,7 +53,11 @@ func (r *Repo) NextRoot(ctx context.Context, ns uptane.Namespace) ([]byte, error
 	}
 	next := root.payload
 	next.Version++
-	next.Expires = r.now().Add(rootLife).UTC().Truncate(time.Second)
+	from := r.now()
+	if row, err := r.repository(ctx, ns); err == nil && row.NotBefore > from.UnixMilli() {
+		from = time.UnixMilli(row.NotBefore)
+	}
+	next.Expires = from.Add(rootLife).UTC().Truncate(time.Second)
 	b, err := uptane.Payload(uptane.Uptane, uptane.RoleRoot, &next)
 	if err != nil {
 		return nil, fmt.Errorf("proposing the next root of %s: %w", ns, err)

@@ -2,7 +2,6 @@ package repo
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
@@ -33,28 +32,9 @@ type Upload struct {
 // filename. by names the uploader. It answers ErrInvalid, ErrTooLarge, or
 // ErrExists when the target is there, bytes and all.
 func (r *Repo) Initiate(ctx context.Context, ns uptane.Namespace, filename string, size int64, by string) (Upload, error) {
-	if err := uptane.CheckFilename(filename); err != nil {
-		return Upload{}, ErrInvalid.With(err.Error())
-	}
-	if size < 1 {
-		return Upload{}, ErrInvalid.With("fileSize must be above 0")
-	}
-	if size > r.cfg.MaxImage {
-		return Upload{}, ErrTooLarge.Withf("%d bytes, of at most %d", size, r.cfg.MaxImage)
-	}
-	if err := r.mayUpload(ctx, ns, filename, size); err != nil {
-		return Upload{}, err
-	}
-	id, err := uuid.NewV7()
+	u, err := r.begin(ctx, ns, filename, size, r.cfg.PartSize, by)
 	if err != nil {
-		return Upload{}, fmt.Errorf("naming upload: %w", err)
-	}
-	secret := make([]byte, 32)
-	_, _ = rand.Read(secret) // never fails
-	u := uploadRow{Namespace: ns, ID: id.String(), Filename: filename, Size: size, PartSize: r.cfg.PartSize,
-		Secret: secret, CreatedAt: r.now().UnixMilli(), CreatedBy: by}
-	if err := r.store.addUpload(ctx, u); err != nil {
-		return Upload{}, fmt.Errorf("beginning upload of %q to %s: %w", filename, ns, err)
+		return Upload{}, err
 	}
 	return Upload{u.ID, u.PartSize}, nil
 }
@@ -75,7 +55,7 @@ func (r *Repo) mayUpload(ctx context.Context, ns uptane.Namespace, filename stri
 	if err != nil {
 		return fmt.Errorf("reading content of %q of %s: %w", filename, ns, err)
 	}
-	if c, ok := before[filename]; ok && c.Length != size {
+	if c, ok := before[filename]; ok && size >= 0 && c.Length != size {
 		return ErrExists.Withf("%q stands for other content of %d bytes for ever; use a new name or version", filename, c.Length)
 	}
 	return nil
@@ -176,28 +156,7 @@ func (r *Repo) enter(ctx context.Context, u uploadRow, image imageRow) (blobs []
 		if blobs, err = r.store.dropUpload(ctx, tx, u.Namespace, u.ID); err != nil {
 			return err
 		}
-		t, err := r.store.target(ctx, tx, u.Namespace, u.Filename)
-		if err != nil && !errors.Is(err, db.ErrNoRows) {
-			return err
-		}
-		if err == nil && t.Image == "" {
-			if t.SHA256 != image.SHA256 || t.Length != image.Length {
-				return ErrUpload.Withf("the target was signed with sha256 %s and length %d, the bytes have %s and %d",
-					t.SHA256, t.Length, image.SHA256, image.Length)
-			}
-			t.Image, image.IdleSince = image.ID, 0
-			if err := r.store.saveTarget(ctx, tx, u.Namespace, t); err != nil {
-				return err
-			}
-		}
-		given, err := r.store.giveImage(ctx, tx, image)
-		if err != nil {
-			return err
-		}
-		if given {
-			image.IdleSince = 0
-		}
-		return r.store.addImage(ctx, tx, image)
+		return r.adopt(ctx, tx, image)
 	})
 	return blobs, err
 }

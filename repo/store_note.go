@@ -1,0 +1,127 @@
+package repo
+
+import (
+	"context"
+	"slices"
+
+	"github.com/jmoiron/sqlx"
+
+	"sealift/uptane"
+)
+
+// noteTable is a table with text about targets.
+type noteTable string
+
+const (
+	comments noteTable = "repo_comment"
+	sboms    noteTable = "repo_sbom"
+)
+
+// column is where the text is.
+func (n noteTable) column() string {
+	if n == sboms {
+		return "uri"
+	}
+	return "comment"
+}
+
+func (s store) saveNote(ctx context.Context, ns uptane.Namespace, n noteTable, filename, text string, now int64, by string) error {
+	_, err := s.db.ExecContext(ctx,
+		`INSERT INTO `+string(n)+` (namespace, filename, `+n.column()+`, updated_at, updated_by) VALUES ($1, $2, $3, $4, $5)
+		ON CONFLICT (namespace, filename) DO UPDATE SET `+n.column()+` = excluded.`+n.column()+`,
+			updated_at = excluded.updated_at, updated_by = excluded.updated_by`, ns, filename, text, now, by)
+	return err
+}
+
+func (s store) note(ctx context.Context, ns uptane.Namespace, n noteTable, filename string) (string, error) {
+	var text string
+	err := s.db.GetContext(ctx, &text, `SELECT `+n.column()+` FROM `+string(n)+` WHERE namespace = $1 AND filename = $2`, ns, filename)
+	return text, err
+}
+
+func (s store) notes(ctx context.Context, ns uptane.Namespace, n noteTable, contains string, limit, offset int) ([]Note, error) {
+	var rows []Note
+	err := s.db.SelectContext(ctx, &rows,
+		`SELECT filename, `+n.column()+` AS text FROM `+string(n)+`
+		WHERE namespace = $1 AND lower(filename) LIKE $2 ESCAPE '!' ORDER BY filename LIMIT $3 OFFSET $4`,
+		ns, pattern(contains), limit, offset)
+	return rows, err
+}
+
+func (s store) countNotes(ctx context.Context, ns uptane.Namespace, n noteTable, contains string) (int64, error) {
+	var total int64
+	err := s.db.GetContext(ctx, &total,
+		`SELECT count(*) FROM `+string(n)+` WHERE namespace = $1 AND lower(filename) LIKE $2 ESCAPE '!'`, ns, pattern(contains))
+	return total, err
+}
+
+func (s store) notesOn(ctx context.Context, ns uptane.Namespace, n noteTable, filenames []string) ([]Note, error) {
+	var found []Note
+	for part := range slices.Chunk(filenames, chunk) {
+		query, args, err := sqlx.In(
+			`SELECT filename, `+n.column()+` AS text FROM `+string(n)+` WHERE namespace = ? AND filename IN (?) ORDER BY filename`, ns, part)
+		if err != nil {
+			return nil, err
+		}
+		var rows []Note
+		if err := s.db.SelectContext(ctx, &rows, s.db.Rebind(query), args...); err != nil {
+			return nil, err
+		}
+		found = append(found, rows...)
+	}
+	return found, nil
+}
+
+func (s store) dropNote(ctx context.Context, ns uptane.Namespace, n noteTable, filename string) (bool, error) {
+	done, err := s.db.ExecContext(ctx, `DELETE FROM `+string(n)+` WHERE namespace = $1 AND filename = $2`, ns, filename)
+	if err != nil {
+		return false, err
+	}
+	rows, err := done.RowsAffected()
+	return rows > 0, err
+}
+
+// setNotBefore says before when nothing that is signed may end, and tells every
+// replica.
+func (s store) setNotBefore(ctx context.Context, ns uptane.Namespace, at int64) (bool, error) {
+	done, err := s.db.ExecContext(ctx,
+		`UPDATE repo_repository SET not_before = $2, generation = generation + 1 WHERE namespace = $1`, ns, at)
+	if err != nil {
+		return false, err
+	}
+	rows, err := done.RowsAffected()
+	return rows > 0, err
+}
+
+// packageRows returns the targets of the top level and of the delegated roles in
+// force, with the role that names each, of that name and version if they are
+// given, whose name contains text.
+func (s store) packageRows(ctx context.Context, ns uptane.Namespace, name, version, contains string) ([]delegatedTarget, error) {
+	const where = ` WHERE namespace = $1 AND ($2 = '' OR lower(name) = lower($2)) AND ($3 = '' OR lower(version) = lower($3))
+		AND lower(name) LIKE $4 ESCAPE '!'`
+	var rows []delegatedTarget
+	err := s.db.SelectContext(ctx, &rows,
+		`SELECT 'targets' AS role, `+targetColumns+` FROM repo_target`+where+`
+		UNION ALL SELECT role, `+targetColumns+` FROM repo_delegated_target`+where+` AND `+inForce,
+		ns, name, version, pattern(contains))
+	return rows, err
+}
+
+func (s store) packagesNamed(ctx context.Context, ns uptane.Namespace, filename string) ([]delegatedTarget, error) {
+	var rows []delegatedTarget
+	err := s.db.SelectContext(ctx, &rows,
+		`SELECT 'targets' AS role, `+targetColumns+` FROM repo_target WHERE namespace = $1 AND filename = $2
+		UNION ALL SELECT role, `+targetColumns+` FROM repo_delegated_target WHERE namespace = $1 AND filename = $2 AND `+inForce, ns, filename)
+	return rows, err
+}
+
+// sbomFiles returns the names of targets that have a bill of materials.
+func (s store) sbomFiles(ctx context.Context, ns uptane.Namespace) (map[string]bool, error) {
+	var names []string
+	err := s.db.SelectContext(ctx, &names, `SELECT filename FROM repo_sbom WHERE namespace = $1`, ns)
+	found := make(map[string]bool, len(names))
+	for _, n := range names {
+		found[n] = true
+	}
+	return found, err
+}
