@@ -32,8 +32,8 @@ func (h *Home) InitTargets(version int64, expires time.Time) error {
 }
 
 // AddTarget writes t into the unsigned targets, over one of the same name. Its
-// creation and update time become now and its release counter one more than the
-// highest among the targets that share a hardware id with it.
+// creation and update time become now and its release counter at least one more
+// than the highest among the targets that share a hardware id with it.
 func (h *Home) AddTarget(t uptane.Target) error {
 	if h.config.ServerType == Director {
 		return ErrDirector
@@ -42,22 +42,28 @@ func (h *Home) AddTarget(t uptane.Target) error {
 	if err != nil {
 		return err
 	}
-	now := h.opts.Now().UTC().Truncate(time.Second)
+	if v, err = withTarget(v, t, h.opts.Now()); err != nil {
+		return err
+	}
+	return h.setUnsigned(uptane.RoleTargets, v)
+}
+
+// withTarget returns targets with t in them, as AddTarget says. A counter that t
+// has is kept if it is higher.
+func withTarget(v canonical.Value, t uptane.Target, now time.Time) (canonical.Value, error) {
+	now = now.UTC().Truncate(time.Second)
 	t.Custom.CreatedAt, t.Custom.UpdatedAt = now, now
-	targets, _ := v.Member("targets")
-	t.Custom.ReleaseCounter = highestCounter(targets, t.Custom.HardwareIDs) + 1
+	targets := object(v, "targets")
+	t.Custom.ReleaseCounter = max(t.Custom.ReleaseCounter, highestCounter(targets, t.Custom.HardwareIDs)+1)
 	file, err := t.File()
 	if err != nil {
-		return fmt.Errorf("adding target: %w", err)
+		return v, fmt.Errorf("adding target: %w", err)
 	}
 	entry, err := canonical.Of(file, ascii)
 	if err != nil {
-		return fmt.Errorf("adding target %q: %w", t.Filename, err)
+		return v, fmt.Errorf("adding target %q: %w", t.Filename, err)
 	}
-	if targets.Kind() != canonical.Object {
-		targets = canonical.Fields()
-	}
-	return h.setUnsigned(uptane.RoleTargets, v.With("targets", targets.With(t.Filename, entry)))
+	return v.With("targets", targets.With(t.Filename, entry)), nil
 }
 
 // highestCounter looks at the targets of any of the hardware ids. A target
@@ -86,11 +92,18 @@ func (h *Home) DeleteTarget(filename string) error {
 	if err != nil {
 		return err
 	}
-	targets, _ := v.Member("targets")
-	if _, ok := targets.Member(filename); !ok {
-		return fmt.Errorf("deleting target %q: %w", filename, ErrNotFound)
+	if v, err = withoutTarget(v, filename); err != nil {
+		return err
 	}
-	return h.setUnsigned(uptane.RoleTargets, v.With("targets", targets.Without(filename)))
+	return h.setUnsigned(uptane.RoleTargets, v)
+}
+
+func withoutTarget(v canonical.Value, filename string) (canonical.Value, error) {
+	targets := object(v, "targets")
+	if member(targets, filename) == nil {
+		return v, fmt.Errorf("deleting target %q: %w", filename, ErrNotFound)
+	}
+	return v.With("targets", targets.Without(filename)), nil
 }
 
 // OpenTargets verifies targets that the server sent against the local root.

@@ -97,6 +97,31 @@ func (s *Server) Must(ctx context.Context, method, path string, body []byte, hea
 	return a, err
 }
 
+// Download writes the body of a GET to w, of any size, and returns its length.
+// Redirects are followed. An answer that says no is a *Refusal; nothing is written
+// then.
+func (s *Server) Download(ctx context.Context, path string, w io.Writer) (int64, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.c.URL+"/"+path, nil)
+	if err != nil {
+		return 0, err
+	}
+	req.Header.Set("User-Agent", s.c.Agent)
+	res, err := s.c.Client.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer res.Body.Close()
+	if res.StatusCode/100 != 2 {
+		body, _ := io.ReadAll(io.LimitReader(res.Body, maxPartAnswer)) // what can be had of the reason
+		return 0, Answer{Status: res.StatusCode, Body: body}.refusal(http.MethodGet, path)
+	}
+	n, err := io.Copy(w, res.Body)
+	if err != nil {
+		return n, fmt.Errorf("reading the answer to GET %s: %w", path, err)
+	}
+	return n, nil
+}
+
 func (s *Server) exchange(client *http.Client, req *http.Request, limit int64) (Answer, error) {
 	req.Header.Set("User-Agent", s.c.Agent)
 	res, err := client.Do(req)

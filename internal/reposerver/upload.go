@@ -45,7 +45,7 @@ func (s *Server) Upload(ctx context.Context, u Upload) error {
 	if u.Wait == nil {
 		u.Wait = pause
 	}
-	return (&upload{Server: s, Upload: u, ctx: ctx, name: escapePath(u.Filename)}).run(u.Force)
+	return (&upload{Server: s, Upload: u, ctx: ctx, name: EscapePath(u.Filename)}).run(u.Force)
 }
 
 func pause(ctx context.Context, d time.Duration) error {
@@ -59,7 +59,8 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-func escapePath(name string) string {
+// EscapePath writes the name of a target as part of a path.
+func EscapePath(name string) string {
 	segments := strings.Split(name, "/")
 	for i, s := range segments {
 		segments[i] = url.PathEscape(s)

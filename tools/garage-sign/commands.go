@@ -33,12 +33,25 @@ func commands() *command {
 				{name: "server-cert", short: "s", arg: "FILE", help: "PKCS#12 with the only CAs to trust, empty password"},
 			}},
 			{name: "get-targets", help: "print the server's targets", run: runGetTargets, options: []option{repoOption()}},
-			{name: "move-offline", unavailable: true},
-			{name: "delegations", subs: []*command{
-				{name: "init", unavailable: true}, {name: "add-target", unavailable: true}, {name: "sign", unavailable: true},
-				{name: "push", unavailable: true}, {name: "pull", unavailable: true},
-			}},
-			{name: "sign-json", unavailable: true}, {name: "verify-json", unavailable: true}, {name: "verify-root", unavailable: true},
+			{name: "move-offline", help: "take the root key from the server and publish a root with keys that never were there", run: runMoveOffline, options: []option{
+				repoOption(),
+				{name: "old-root-alias", arg: "NAME", required: true, help: "local name that the old root key has or gets"},
+				{name: "new-root", arg: "NAME", help: "local key that is to sign roots from now on"},
+				{name: "new-targets", arg: "NAME", help: "local key that is to sign targets from now on"},
+				{name: "old-keyid", arg: "ID", help: "root key to replace (default: the last one of the root)"},
+				sealedOption()}},
+			delegationsCommands(),
+			{name: "sign-json", help: "sign JSON of any kind", run: runSignJSON, options: []option{
+				{name: "priv-key", short: "k", arg: "FILE", required: true, help: "private key file"},
+				{name: "pub-key", short: "p", arg: "FILE", help: "its public key file"},
+				{name: "input", short: "i", arg: "FILE", required: true, help: "what to sign"}}},
+			{name: "verify-json", help: "check what sign-json printed", run: runVerifyJSON, options: []option{
+				{name: "priv-key", short: "k", arg: "FILE", help: "not needed"},
+				{name: "pub-key", short: "p", arg: "FILE", required: true, help: "public key file"},
+				{name: "input", short: "i", arg: "FILE", required: true, help: "what was signed"}}},
+			{name: "verify-root", help: "check a root by its own signatures and the local root", run: runVerifyRoot, options: []option{
+				repoOption(),
+				{name: "input", short: "i", arg: "FILE", help: "root to check (default: the local one)"}}},
 		},
 	}
 }
@@ -51,8 +64,12 @@ func keyOptions() []option {
 	return []option{
 		{name: "type", short: "t", arg: "TYPE", help: "ed25519 (default) or rsa"},
 		{name: "keysize", arg: "BITS", help: "of an RSA key: 2048, 3072 (default) or 4096"},
-		{name: "sealed", help: "encrypt the private key under a passphrase, as is also done where GARAGE_SIGN_PASSPHRASE or GARAGE_SIGN_PASSPHRASE_FILE is set"},
+		sealedOption(),
 	}
+}
+
+func sealedOption() option {
+	return option{name: "sealed", help: "encrypt the private key under a passphrase, as is also done where GARAGE_SIGN_PASSPHRASE or GARAGE_SIGN_PASSPHRASE_FILE is set"}
 }
 
 func expiryOptions() []option {
@@ -94,54 +111,6 @@ func thresholdOption() option {
 	return option{name: "threshold", short: "t", arg: "N", required: true, help: "number of keys that must sign"}
 }
 
-func targetsCommands() *command {
-	image := []option{
-		{name: "name", arg: "NAME", required: true, help: "name of the image"},
-		{name: "version", arg: "VERSION", required: true, help: "version of the image"},
-	}
-	hardware := []option{
-		{name: "hardwareids", arg: "ID[,...]", required: true, help: "kinds of ECU the image is for"},
-		{name: "customMeta", arg: "JSON", help: "more members for the custom part"},
-	}
-	input := option{name: "input", short: "i", arg: "FILE", required: true, help: "the image"}
-	join := func(lists ...[]option) []option {
-		var all []option
-		for _, l := range lists {
-			all = append(all, l...)
-		}
-		return all
-	}
-	return &command{name: "targets", options: []option{repoOption()}, subs: []*command{
-		{name: "init", help: "begin targets without any target", run: runTargetsInit, options: []option{
-			{name: "version", arg: "N", required: true, help: "version to begin with"},
-			{name: "expires", arg: "INSTANT", required: true, help: "end of validity, as in 2030-01-31T12:00:00Z"}}},
-		{name: "add", help: "add a target", run: runTargetsAdd, options: join(image, hardware, []option{
-			{name: "length", arg: "BYTES", required: true, help: "size of the image, 0 for OSTree"},
-			{name: "sha256", arg: "HEX", required: true, help: "hash of the image, the commit for OSTree"},
-			{name: "format", arg: "FORMAT", help: "binary (default) or ostree"},
-			{name: "url", arg: "URL", help: "where to download the image, other than from the server"}})},
-		{name: "add-uploaded", help: "add an uploaded file as target", run: runTargetsAddUploaded, options: join(image, hardware, []option{input})},
-		{name: "delete", help: "remove a target", run: runTargetsDelete, options: []option{
-			{name: "filename", arg: "NAME", required: true, help: "name-version"}}},
-		{name: "get-unsigned", help: "print the bytes to sign", run: func(c *call) error { return runGetUnsigned(c, "targets") }},
-		{name: "sign", help: "sign the targets", run: runTargetsSign, options: append([]option{keyNames(false),
-			{name: "version", arg: "N", help: "version to give, other than one more than the unsigned targets have"}}, expiryOptions()...)},
-		{name: "pull", help: "fetch and verify the server's targets", run: runTargetsPull},
-		{name: "push", help: "send the signed targets; where others have pushed since the pull, the same change is made again on theirs. " +
-			"Exit code 2 if that cannot be done", run: runTargetsPush, options: []option{
-			{name: "once", help: "do not make the change again: exit code 2 if the server's targets have changed since the pull"}}},
-		{name: "upload", help: "send an image to the server", run: runTargetsUpload, options: join(image, []option{input,
-			{name: "timeout", arg: "SECONDS", help: "longest time for one request (default 3600)"},
-			{name: "force", help: "overwrite an image of this name"}})},
-		{name: "increment-version", help: "raise the version of the unsigned targets", run: func(c *call) error { return runIncrement(c, "targets") }},
-		{name: "set-threshold", help: "set how many targets keys must sign, in the unsigned root", run: func(c *call) error { return runSetThreshold(c, "targets") },
-			options: []option{thresholdOption()}},
-		{name: "delegations", subs: []*command{{name: "add", unavailable: true}}},
-		{name: "verify-uploaded", unavailable: true},
-		{name: "clean-ostree-storage", unavailable: true},
-	}}
-}
-
 func userKeyCommands() *command {
 	return &command{name: "user-keys", options: []option{{name: "keys-path", short: "p", arg: "DIR", help: "folder of the keys (default user-keys in the home)"}},
 		subs: []*command{
@@ -151,7 +120,7 @@ func userKeyCommands() *command {
 				{name: "input", short: "i", arg: "FILE", required: true, help: "public key file"}}},
 			{name: "importpub", help: "keep somebody else's public key in a repository", run: runImportPublic, options: []option{
 				repoOption(),
-				{name: "key-name", short: "k", arg: "NAME", required: true, help: "name of the key"},
-				{name: "input", short: "i", arg: "FILE", required: true, help: "public key in PEM"}}},
+				keyNames(true),
+				{name: "input", short: "i", arg: "FILE", required: true, help: "public key in PEM, or a .pub file"}}},
 		}}
 }

@@ -1,9 +1,10 @@
 package main
 
 import (
-	"encoding/pem"
+	"errors"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"sealift/internal/home"
 	"sealift/uptane"
@@ -23,10 +24,12 @@ func runKeyGenerate(c *call) error {
 // set, and plain otherwise, as scripts written for the older tool expect.
 func (c *call) generate(ring *home.Keyring, name string) error {
 	kind := home.Ed25519
-	switch c.get("type") {
+	switch strings.ToLower(c.get("type")) {
 	case "", "ed25519":
 	case "rsa":
 		kind = home.RSA
+	case "ecprime256v1", "ecdsa", "ec":
+		return usagef("ECDSA keys cannot be used: devices refuse a whole document that holds or is signed with one; ed25519 and rsa can")
 	default:
 		return usagef("'%s' is no key type, only ed25519 and rsa are", c.get("type"))
 	}
@@ -37,7 +40,7 @@ func (c *call) generate(ring *home.Keyring, name string) error {
 			return usagef("'%s' is no size of an RSA key: 2048, 3072 or 4096", s)
 		}
 	}
-	sealed := c.has("sealed") || c.getenv("GARAGE_SIGN_PASSPHRASE") != "" || c.getenv("GARAGE_SIGN_PASSPHRASE_FILE") != ""
+	sealed := c.sealing()
 	key, err := ring.Generate(name, kind, bits, sealed)
 	if err != nil {
 		return err
@@ -47,6 +50,11 @@ func (c *call) generate(ring *home.Keyring, name string) error {
 	}
 	c.say("Made %s key %s with id %s", key.Algorithm(), name, key.ID())
 	return nil
+}
+
+// sealing tells whether private keys are stored encrypted.
+func (c *call) sealing() bool {
+	return c.has("sealed") || c.getenv("GARAGE_SIGN_PASSPHRASE") != "" || c.getenv("GARAGE_SIGN_PASSPHRASE_FILE") != ""
 }
 
 func (c *call) userKeys() *home.Keyring {
@@ -81,17 +89,18 @@ func runImportPublic(c *call) error {
 	if err != nil {
 		return err
 	}
-	block, _ := pem.Decode(raw)
-	if block == nil || block.Type != "PUBLIC KEY" {
-		return explained("%s is no public key in PEM", c.get("input"))
+	key, err := home.ParsePublic(raw)
+	if errors.Is(err, uptane.ErrMalformed) {
+		return explained("%s is no public key in PEM, nor the public key file of this tool", c.get("input"))
 	}
-	key, err := uptane.ParseSPKI(block.Bytes)
 	if err != nil {
 		return err
 	}
-	if err := h.Keys().StorePublic(c.get("key-name"), key); err != nil {
-		return err
+	for _, name := range c.list("key-name") {
+		if err := h.Keys().StorePublic(name, key); err != nil {
+			return err
+		}
+		c.say("Stored public key %s with id %s", name, key.ID())
 	}
-	c.say("Stored public key %s with id %s", c.get("key-name"), key.ID())
 	return nil
 }

@@ -20,15 +20,13 @@ type option struct {
 	help     string
 }
 
-// command is a node of the command tree. One with run nil only groups others;
-// one that is unavailable accepts anything and says so.
+// command is a node of the command tree. One with run nil only groups others.
 type command struct {
-	name        string
-	help        string
-	options     []option
-	subs        []*command
-	run         func(*call) error
-	unavailable bool
+	name    string
+	help    string
+	options []option
+	subs    []*command
+	run     func(*call) error
 }
 
 // call is a command as it was typed.
@@ -86,9 +84,6 @@ func (c *call) parse(root *command, args []string) error {
 				return usagef("Unknown argument '%s'", arg)
 			}
 			c.path = append(c.path, sub)
-			if sub.unavailable {
-				return nil
-			}
 			continue
 		}
 		name, value, joined := strings.Cut(arg, "=")
@@ -177,11 +172,7 @@ func listCommands(w io.Writer, prefix string, subs []*command) {
 			listCommands(w, prefix+s.name+" ", s.subs)
 			continue
 		}
-		help := s.help
-		if s.unavailable {
-			help = "(not available)"
-		}
-		fmt.Fprintf(w, "  %s%s\t%s\n", prefix, s.name, help)
+		fmt.Fprintf(w, "  %s%s\t%s\n", prefix, s.name, s.help)
 	}
 }
 

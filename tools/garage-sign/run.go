@@ -72,8 +72,6 @@ func (c *call) dispatch() error {
 	case c.has("help") || len(c.path) == 1:
 		c.usage(c.stdout)
 		return nil
-	case cmd.unavailable:
-		return explained("%s is not available in this version", c.name())
 	case cmd.run == nil:
 		return usagef("%s needs a command", c.name())
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -29,23 +30,26 @@ import (
 // repository is an image repository as the contract describes it: it verifies
 // what is pushed and answers with the codes clients know.
 type repository struct {
-	t       *testing.T
-	mu      sync.Mutex
-	url     string
-	roots   [][]byte // version 1 first
-	targets []byte
-	tuf     bool              // offers the staging route
-	staged  map[string][]byte // twins on their way, by role, version and who came last
-	twins   map[string][]byte // twins published
-	parts   map[string][]byte
-	files   map[string][]byte
-	partMax int64
-	whole   bool                             // knows no multipart
-	before  func(w http.ResponseWriter) bool // true: has answered
-	after   func(w http.ResponseWriter) bool // after a push was taken
-	asked   []string                         // method and path of every request
-	secret  string                           // what Authorization must be, "" for anything
-	offline *home.Home
+	t          *testing.T
+	mu         sync.Mutex
+	url        string
+	roots      [][]byte // version 1 first
+	targets    []byte
+	tuf        bool              // offers the staging route
+	staged     map[string][]byte // twins on their way, by role, version and who came last
+	twins      map[string][]byte // twins published
+	parts      map[string][]byte
+	files      map[string][]byte
+	partMax    int64
+	whole      bool                             // knows no multipart
+	before     func(w http.ResponseWriter) bool // true: has answered
+	after      func(w http.ResponseWriter) bool // after a push was taken
+	asked      []string                         // method and path of every request
+	secret     string                           // what Authorization must be, "" for anything
+	offline    *home.Home
+	refuseRoot bool
+	private    map[string][]byte // private keys by id, at servers that have some
+	delegated  map[string][]byte
 }
 
 // newRepository starts a server whose offline keys lie in repo.offline.
@@ -74,6 +78,7 @@ func newRepository(t *testing.T, tuf bool) *repository {
 	mux.HandleFunc("PUT /elsewhere/{file...}", func(w http.ResponseWriter, q *http.Request) {
 		r.files[q.PathValue("file")] = readBody(q)
 	})
+	r.upstream(mux, base)
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -203,6 +208,9 @@ func signedOf(doc []byte) []byte {
 
 func (r *repository) postRoot(w http.ResponseWriter, q *http.Request) {
 	next, err := uptane.OpenRoot(uptane.Uptane, readBody(q), r.root(), time.Time{})
+	if err == nil && r.refuseRoot {
+		err = errors.New("not today")
+	}
 	if err != nil {
 		body, _ := json.Marshal(map[string]any{"code": "invalid_root_role", "description": "not valid", "errorId": "1",
 			"cause": map[string]any{"code": "invalid_root_role", "description": "x", "cause": []string{"reason: " + err.Error(), "second reason"}}})
@@ -212,6 +220,11 @@ func (r *repository) postRoot(w http.ResponseWriter, q *http.Request) {
 	}
 	if r.publish(w, "root", next.Signed) {
 		r.roots = append(r.roots, next.Raw)
+		for id := range r.private {
+			if next.Payload.Keys[id] == nil {
+				delete(r.private, id)
+			}
+		}
 	}
 }
 

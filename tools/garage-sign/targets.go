@@ -1,12 +1,9 @@
 package main
 
 import (
-	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"io"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -39,14 +36,44 @@ func runTargetsInit(c *call) error {
 }
 
 func runTargetsAdd(c *call) error {
+	t, err := c.describedTarget()
+	if err != nil {
+		return err
+	}
+	return c.addTarget(t)
+}
+
+// describedTarget is a target whose length and hash are options.
+func (c *call) describedTarget() (uptane.Target, error) {
+	var none uptane.Target
 	length, err := strconv.ParseInt(c.get("length"), 10, 64)
 	if err != nil || length < 0 {
-		return usagef("'%s' is no length", c.get("length"))
+		return none, usagef("'%s' is no length", c.get("length"))
 	}
 	if !uptane.KeyID(c.get("sha256")).Valid() {
-		return usagef("'%s' is no SHA-256 in lower-case hex", c.get("sha256"))
+		return none, usagef("'%s' is no SHA-256 in lower-case hex", c.get("sha256"))
 	}
 	sum, err := hex.DecodeString(c.get("sha256"))
+	if err != nil {
+		return none, err
+	}
+	t, err := c.target(length, sum)
+	if err != nil {
+		return none, err
+	}
+	switch strings.ToUpper(c.get("format")) {
+	case "", uptane.FormatBinary:
+	case uptane.FormatOSTree:
+		t.Custom.TargetFormat = uptane.FormatOSTree
+	default:
+		return none, usagef("'%s' is no format, only ostree and binary are", c.get("format"))
+	}
+	t.Custom.URI = c.get("url")
+	return t, nil
+}
+
+func runTargetsAddUploaded(c *call) error {
+	sum, length, err := hashFile(c.get("input"))
 	if err != nil {
 		return err
 	}
@@ -54,34 +81,18 @@ func runTargetsAdd(c *call) error {
 	if err != nil {
 		return err
 	}
-	switch strings.ToUpper(c.get("format")) {
-	case "", uptane.FormatBinary:
-	case uptane.FormatOSTree:
-		t.Custom.TargetFormat = uptane.FormatOSTree
-	default:
-		return usagef("'%s' is no format, only ostree and binary are", c.get("format"))
-	}
-	t.Custom.URI = c.get("url")
-	return c.addTarget(t)
-}
-
-func runTargetsAddUploaded(c *call) error {
-	f, err := os.Open(c.get("input"))
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	sum := sha256.New()
-	length, err := io.Copy(sum, f)
-	if err != nil {
-		return err
-	}
-	t, err := c.target(length, sum.Sum(nil))
-	if err != nil {
-		return err
-	}
 	uploaded := true
 	t.Custom.CLIUploaded = &uploaded
+	if c.has("verifyIntegrity") {
+		h, err := c.imageHome()
+		if err != nil {
+			return err
+		}
+		if err := c.verifyUploaded(h, t.Filename, sum, length); err != nil {
+			return err
+		}
+		return c.addTo(h, t)
+	}
 	return c.addTarget(t)
 }
 
@@ -106,6 +117,11 @@ func (c *call) target(length int64, sum []byte) (uptane.Target, error) {
 		}
 	}
 	var err error
+	if n := c.get("release"); n != "" {
+		if t.Custom.ReleaseCounter, err = strconv.ParseInt(n, 10, 32); err != nil || t.Custom.ReleaseCounter < 1 {
+			return t, usagef("'%s' is no release counter", n)
+		}
+	}
 	t.Custom.Extra, err = customMeta(c.get("customMeta"))
 	return t, err
 }
@@ -142,15 +158,23 @@ func (c *call) addTarget(t uptane.Target) error {
 	if err != nil {
 		return err
 	}
-	err = h.AddTarget(t)
+	return c.addTo(h, t)
+}
+
+func (c *call) addTo(h *home.Home, t uptane.Target) error {
+	err := h.AddTarget(t)
 	if errors.Is(err, home.ErrNotFound) {
-		return explained("there are no unsigned targets; `targets pull` fetches the server's, `targets init` begins new ones")
+		return noUnsignedTargets()
 	}
 	if err != nil {
 		return err
 	}
 	c.say("Added target %s to the unsigned targets", t.Filename)
 	return nil
+}
+
+func noUnsignedTargets() error {
+	return explained("there are no unsigned targets; `targets pull` fetches the server's, `targets init` begins new ones")
 }
 
 func runTargetsDelete(c *call) error {
