@@ -30,6 +30,7 @@ check:
 
 # Everything: set-up, unit and store tests on both engines, race, layers, fuzz seeds, end-to-end scripts.
 test: deps check
+	@FUZZTIME=10s bash .ci/fuzz
 	@bash .ci/gotest
 
 # The whole story on a throw-away server on loopback. KEEP=1 leaves it running.

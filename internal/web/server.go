@@ -44,7 +44,7 @@ func advice(text string) string {
 		{"remote error: tls: expired certificate", "the client holds the server certificate for expired: check the clocks of both"},
 		{"remote error: tls: unknown certificate", "the client rejects the server certificate: check its server_ca.pem, its clock and the host name it uses"},
 		{"client sent an HTTP request to an HTTPS server", "the client speaks plain HTTP here: its URL must begin with https://"},
-		{"first record does not look like a TLS handshake", "the client does not speak TLS here: its URL must begin with https://"},
+		{"first record does not look like a TLS handshake", "the client does not speak TLS here: its URL must begin with https://, and a proxy must not use the PROXY protocol"},
 		{"unsupported versions", "the client is too old: TLS 1.2 is the least"},
 		{"no cipher suite supported", "the client offers only cipher suites that are not safe any more"},
 		{"EOF", quiet},
