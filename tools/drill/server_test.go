@@ -26,26 +26,37 @@ import (
 // patience is how long something that must come about may take.
 const patience = 60 * time.Second
 
-// bin is the folder of the programs, built once for all drills.
-var bin = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "sealift-drill-")
-	if err != nil {
-		return "", err
-	}
-	c := exec.Command("go", "build", "-o", dir+"/", "../sealift")
+// binFolder names the variable with the folder of the program.
+const binFolder = "SEALIFT_TEST_DRILL_BIN"
+
+// program is the path of the server, built once for all drills.
+var program = sync.OnceValues(func() (string, error) {
+	path := filepath.Join(os.Getenv(binFolder), "sealift")
+	c := exec.Command("go", "build", "-o", path, "../sealift")
 	c.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := c.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building the server: %w\n%s", err, out)
 	}
-	return dir, nil
+	return path, nil
 })
 
 func TestMain(m *testing.M) {
-	code := m.Run()
-	if dir, err := bin(); err == nil {
-		_ = os.RemoveAll(dir)
+	os.Exit(inFolder(m.Run))
+}
+
+// inFolder runs with a folder for the program.
+func inFolder(run func() int) int {
+	dir, err := os.MkdirTemp("", "sealift-drill-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
 	}
-	os.Exit(code)
+	defer os.RemoveAll(dir)
+	if err := os.Setenv(binFolder, dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return run()
 }
 
 // server is a server of the built program in a folder of its own, on ports that
@@ -135,9 +146,9 @@ func (s *server) witness(k kind) *witness { return &witness{kind: k, tally: s.ta
 
 func (s *server) command(args ...string) *exec.Cmd {
 	s.t.Helper()
-	dir, err := bin()
+	path, err := program()
 	must(s.t, err)
-	c := exec.Command(filepath.Join(dir, "sealift"), args...)
+	c := exec.Command(path, args...)
 	c.Dir, c.Env = s.dir, s.env
 	return c
 }

@@ -75,20 +75,27 @@ func play(t *testing.T, trouble trouble, servers ...*server) int {
 		close(c.goOn)
 	}
 	reports.Wait()
-	for _, c := range scenes {
-		c.during(ctx)
-	}
+	together(scenes, func(c *scene) { c.ask(ctx) })
 	rest(ctx, time.Second) // what a server remembers for a second it has forgotten now
-	for _, c := range scenes {
-		c.during(ctx)
+	together(scenes, func(c *scene) {
+		c.ask(ctx)
 		c.change(ctx)
-	}
+	})
 	trouble.end()
 	n := 0
 	for _, c := range scenes {
 		n += c.after(ctx)
 	}
 	return n
+}
+
+// together lets all scenes do something at once.
+func together(scenes []*scene, do func(*scene)) {
+	var all sync.WaitGroup
+	for _, c := range scenes {
+		all.Go(func() { do(c) })
+	}
+	all.Wait()
 }
 
 func newScene(ctx context.Context, t *testing.T, s *server, trouble trouble, name string) *scene {
@@ -147,34 +154,38 @@ func noise(text string, n int) []byte {
 
 // post sends an object as a build does; what comes of it the witness sees.
 func (c *scene) post(ctx context.Context, o sample) {
-	c.t.Helper()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.s.api+"/api/v3/objects/"+o.name.Path(), bytes.NewReader(o.raw))
-	must(c.t, err)
-	req.Header.Set("Content-Type", "application/octet-stream")
-	res, err := c.build.Do(req)
-	must(c.t, err)
-	_, _ = io.Copy(io.Discard, res.Body)
-	_ = res.Body.Close()
+	c.send(ctx, http.MethodPost, "/api/v3/objects/"+o.name.Path(), o.raw)
 }
 
 // get demands that a path of the api answers, or does not.
 func (c *scene) get(ctx context.Context, path string, possible bool) []byte {
-	c.t.Helper()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.s.api+path, nil)
-	must(c.t, err)
-	res, err := c.build.Do(req)
-	must(c.t, err)
-	defer res.Body.Close()
-	raw, err := io.ReadAll(res.Body)
-	must(c.t, err)
-	a := answerOf(res, raw)
+	a := c.send(ctx, http.MethodGet, path, nil)
 	switch {
 	case possible && a.status != http.StatusOK:
-		c.t.Errorf("%s: GET %s: %d %s", c.trouble.name, path, a.status, raw)
+		c.t.Errorf("%s: GET %s: %d %s", c.trouble.name, path, a.status, a.body)
 	case !possible:
 		c.trouble.check(c.t, "GET "+path, a)
 	}
-	return raw
+	return a.body
+}
+
+// send sends one request of a build.
+func (c *scene) send(ctx context.Context, method, path string, body []byte) (a answer) {
+	req, err := http.NewRequestWithContext(ctx, method, c.s.api+path, bytes.NewReader(body))
+	var res *http.Response
+	if err == nil {
+		req.Header.Set("Content-Type", "application/octet-stream")
+		res, err = c.build.Do(req)
+	}
+	if err == nil {
+		defer res.Body.Close()
+		a.body, err = io.ReadAll(res.Body)
+		a = answerOf(res, a.body)
+	}
+	if err != nil {
+		c.t.Errorf("%s: %v", c.trouble.name, err)
+	}
+	return a
 }
 
 // check demands that an answer says that the server is in trouble.
@@ -185,22 +196,19 @@ func (tr trouble) check(t *testing.T, what string, a answer) {
 	}
 }
 
-// during asks everything that changes nothing, or only what has no owner.
-func (c *scene) during(ctx context.Context) {
-	c.t.Helper()
-	tr := c.trouble
-	if _, err := c.idle.Poll(ctx); (err == nil) == tr.noReads {
-		c.t.Errorf("%s: a device polls: %v", tr.name, err)
+// ask asks for what is there.
+func (c *scene) ask(ctx context.Context) {
+	if _, err := c.idle.Poll(ctx); (err == nil) == c.trouble.noReads {
+		c.t.Errorf("%s: a device polls: %v", c.trouble.name, err)
 	}
-	c.get(ctx, "/api/v1/devices", !tr.noReads)
-	c.get(ctx, "/api/v3/objects/"+c.old.name.Path(), !tr.noReads && !tr.noBlobs)
-	c.post(ctx, c.fresh)
+	c.get(ctx, "/api/v1/devices", !c.trouble.noReads)
 }
 
-// change makes a new device come and gives a known one an image.
+// change makes a build push, a new device come and a known one get an image.
 func (c *scene) change(ctx context.Context) {
-	c.t.Helper()
 	tr := c.trouble
+	c.get(ctx, "/api/v3/objects/"+c.old.name.Path(), !tr.noReads && !tr.noBlobs)
+	c.post(ctx, c.fresh)
 	if _, err := c.newcome.Poll(ctx); (err == nil) == tr.noWrites {
 		c.t.Errorf("%s: a new device comes: %v", tr.name, err)
 	}
