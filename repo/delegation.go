@@ -14,6 +14,7 @@ import (
 	"sealift/internal/db"
 	"sealift/internal/fault"
 	"sealift/uptane"
+	"sealift/uptane/acceptance"
 )
 
 // What callers are told about delegated roles.
@@ -39,7 +40,7 @@ func (r *Repo) PutDelegation(ctx context.Context, ns uptane.Namespace, role upta
 		return "", ErrDelegationName.Withf("%.60q", role)
 	}
 	if len(doc) > MaxTargets {
-		return "", ErrTooLarge.Withf("%d bytes, of at most %d", len(doc), MaxTargets)
+		return "", tooLarge(role, len(doc))
 	}
 	defer r.queue(ns)() // else many suppliers at once would outrun one another
 	for range maxTries {
@@ -88,6 +89,9 @@ func (r *Repo) acceptDelegation(ctx context.Context, ns uptane.Namespace, role u
 	if err != nil {
 		return nil, err
 	}
+	if err := acceptance.Form(uptane.Uptane, uptane.ImageRepository, role, doc); err != nil {
+		return nil, err
+	}
 	d, err := openDelegated(doc, role, trust)
 	if err != nil {
 		return nil, err
@@ -108,12 +112,34 @@ func (r *Repo) acceptDelegation(ctx context.Context, ns uptane.Namespace, role u
 		return nil, fmt.Errorf("reading targets of %s: %w", ns, err)
 	}
 	p.role.Version, p.role.Valid, p.role.Expires = p.row.Version, true, d.Payload.Expires.UnixMilli()
+	set, twin, err := r.delegatedSets(ctx, ns, p)
+	if err != nil {
+		return nil, err
+	}
 	p.publication = publication{
-		edition: edition{push, listingOf(rows).with(role, p.row.Version)}, base: repository.visible(uptane.Uptane), root: root.version,
+		set: set, twin: twin, edition: edition{push, listingOf(rows).with(role, p.row.Version)}, base: repository.visible(uptane.Uptane), root: root.version,
 		apply: func(ctx context.Context, tx *sqlx.Tx) error { return r.applyDelegation(ctx, tx, ns, p) },
 	}
 	r.remark(ctx, ns, d)
 	return p, nil
+}
+
+// delegatedSets is what is new to either kind of clients with metadata of a role.
+func (r *Repo) delegatedSets(ctx context.Context, ns uptane.Namespace, p *delegationPush) (set acceptance.Set, twin *twinEdition, err error) {
+	if set.Delegations, err = r.changedRoles(ctx, ns, p.grown); err != nil {
+		return set, nil, err
+	}
+	set.Delegations[p.row.Role] = acceptance.Delegated{Document: p.row.Document, Trust: []byte(p.role.Trust)}
+	if p.twin != nil {
+		twin, err = r.delegatedTwin(ctx, ns, p.role, *p.twin)
+	}
+	return set, twin, err
+}
+
+// delegatedTwin is what TUF clients see with their metadata of a role.
+func (r *Repo) delegatedTwin(ctx context.Context, ns uptane.Namespace, row delegationRow, twin twinRow) (*twinEdition, error) {
+	set := acceptance.Set{Delegations: map[uptane.Role]acceptance.Delegated{row.Role: {Document: twin.Document, Trust: []byte(row.Trust)}}}
+	return r.twinOf(ctx, ns, set, func(e *edition) { e.listing = e.listing.with(row.Role, twin.Version) })
 }
 
 // delegations reads the repository and its delegated roles. It answers

@@ -39,8 +39,22 @@ func (r *Repo) readDelegatedTwin(ctx context.Context, ns uptane.Namespace, role 
 	if err != nil || uptane.Twins(role, e.Signed, d.Signed) != nil {
 		return false, nil // it waits for metadata of its own
 	}
+	seen, err := r.delegatedTwin(ctx, ns, row, *twin)
+	var s signedSet
+	if err == nil {
+		s, err = r.sealTwin(ctx, ns, seen)
+	}
+	if errors.Is(err, errSuperseded) || errors.Is(err, errAgain) {
+		return false, ErrBusy
+	}
+	if err != nil {
+		return false, fmt.Errorf("judging TUF metadata of %s of %s: %w", role, ns, err)
+	}
 	err = r.store.db.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
 		if _, err := r.store.lock(ctx, tx, ns); err != nil {
+			return err
+		}
+		if err := r.twinInOrder(ctx, tx, ns, seen, s); err != nil {
 			return err
 		}
 		l, err := r.store.listing(ctx, tx, tree{ns, uptane.Uptane})

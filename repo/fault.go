@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"sealift/internal/fault"
+	"sealift/uptane"
+	"sealift/uptane/acceptance"
 )
 
 // Faults a caller may meet. Codes with a counterpart in ATS services are spelled
@@ -58,3 +60,10 @@ var (
 	// errAgain: something checked before no longer holds.
 	errAgain = errors.New("checked state has changed")
 )
+
+// tooLarge refuses a document by its size alone, before anybody reads it.
+func tooLarge(role uptane.Role, n int) error {
+	refused := &acceptance.Refusal{Judge: acceptance.Aktualizr, Rule: acceptance.RuleSize, Role: role,
+		Reason: fmt.Sprintf("%d bytes, of at most %d", n, MaxTargets)}
+	return ErrTooLarge.Wrap(refused)
+}

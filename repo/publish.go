@@ -6,48 +6,50 @@ import (
 	"github.com/jmoiron/sqlx"
 
 	"sealift/uptane"
+	"sealift/uptane/acceptance"
 )
 
 // publication is an edition that was found good and is to become visible.
 type publication struct {
 	edition edition
-	base    stand // what must be visible until then
-	root    int   // version of the root it was verified under
+	base    stand          // what must be visible until then
+	root    int            // version of the root it was verified under
+	set     acceptance.Set // what of it is new
+	twin    *twinEdition   // what TUF clients see with it, nil if nothing new
 	// apply changes the tables in the transaction that makes it visible.
 	apply func(context.Context, *sqlx.Tx) error
 }
 
-// signed is the snapshot and timestamp of an edition.
-type signed struct{ snapshot, timestamp documentRow }
+// signedSet is the snapshot and timestamp of an edition.
+type signedSet struct{ snapshot, timestamp documentRow }
 
-// publishEdition signs snapshot and timestamp of an edition and makes it visible.
+// publishEdition signs snapshot and timestamp of an edition, lets the judges read
+// all of it, and makes it visible.
 // errSuperseded and errAgain say that something came in between: it has to be
 // judged anew.
-func (r *Repo) publishEdition(ctx context.Context, ns uptane.Namespace, p publication) (signed, error) {
+func (r *Repo) publishEdition(ctx context.Context, ns uptane.Namespace, p publication) (signedSet, error) {
 	t := tree{ns, uptane.Uptane}
 	snapshot, timestamp, err := r.seal(ctx, t, p.edition, p.base)
 	if err != nil {
-		return signed{}, err
+		return signedSet{}, err
 	}
 	if snapshot.RootVersion != p.root || timestamp.RootVersion != p.root {
-		return signed{}, errAgain // verified under another root
+		return signedSet{}, errAgain // verified under another root
+	}
+	s := signedSet{snapshot, timestamp}
+	if err := r.gate(ctx, t, p.base, p.set, s); err != nil {
+		return signedSet{}, err
+	}
+	twin, err := r.sealTwin(ctx, ns, p.twin)
+	if err != nil {
+		return signedSet{}, err
 	}
 	err = r.store.db.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
-		repository, err := r.store.lock(ctx, tx, ns)
-		if err != nil {
+		if err := r.inOrder(ctx, tx, t, p.base, s); err != nil {
 			return err
 		}
-		if repository.visible(uptane.Uptane) != p.base {
-			return errSuperseded
-		}
-		for role, row := range map[uptane.Role]documentRow{uptane.RoleSnapshot: snapshot, uptane.RoleTimestamp: timestamp} {
-			seen, err := r.store.of(t).lastServed(ctx, tx, role, row.RootVersion, p.base)
-			if err != nil {
-				return err
-			}
-			if row.Version <= seen {
-				return errAgain // a renewal of the visible set came in between
-			}
+		if err := r.twinInOrder(ctx, tx, ns, p.twin, twin); err != nil {
+			return err
 		}
 		if err := p.apply(ctx, tx); err != nil {
 			return err
@@ -58,10 +60,10 @@ func (r *Repo) publishEdition(ctx context.Context, ns uptane.Namespace, p public
 		return r.voidOthers(ctx, tx, t)
 	})
 	if err != nil {
-		return signed{}, err
+		return signedSet{}, err
 	}
 	r.forget(ns)
-	return signed{snapshot, timestamp}, nil
+	return s, nil
 }
 
 // voidOthers gives up what is unsigned of editions that are not visible.

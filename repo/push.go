@@ -13,6 +13,7 @@ import (
 
 	"sealift/internal/db"
 	"sealift/uptane"
+	"sealift/uptane/acceptance"
 )
 
 // Sizes of targets metadata in bytes.
@@ -33,7 +34,7 @@ const shortLife = 7 * 24 * time.Hour
 // looked at for the first push. by names who pushes. The result is the checksum
 // of what is visible now.
 //
-// In this order it answers ErrInvalid for what is no targets metadata,
+// In this order it answers acceptance.ErrRefused for what no client reads,
 // ErrNoChecksum or ErrChecksum, ErrInvalidTargets with all [Reasons], ErrVersionBump;
 // then, when snapshot and timestamp cannot be signed, ErrRootExpired or the
 // Signer's fault. Nothing is visible then, and the same push may be sent again.
@@ -43,7 +44,7 @@ const shortLife = 7 * 24 * time.Hour
 // lost with them are no reason to refuse it then.
 func (r *Repo) PutTargets(ctx context.Context, ns uptane.Namespace, doc []byte, checksum, by string) (string, error) {
 	if len(doc) > MaxTargets {
-		return "", ErrTooLarge.Withf("%d bytes, of at most %d", len(doc), MaxTargets)
+		return "", tooLarge(uptane.RoleTargets, len(doc))
 	}
 	for range maxTries {
 		p, err := r.accept(ctx, ns, doc, checksum, by)
@@ -73,12 +74,13 @@ type push struct {
 	listing listing  // of these, as it is
 	base    stand    // what it replaces
 	twin    *twinRow // the TUF document that is published with it, nil if there is none
+	past    bool     // clients may know it already
 }
 
 // accept judges a push and stages it.
 func (r *Repo) accept(ctx context.Context, ns uptane.Namespace, doc []byte, checksum, by string) (*push, error) {
-	if _, err := uptane.ParseEnvelope(uptane.Uptane, doc); err != nil && !errors.Is(err, uptane.ErrSignature) {
-		return nil, ErrInvalid.With(err.Error())
+	if err := acceptance.Form(uptane.Uptane, uptane.ImageRepository, uptane.RoleTargets, doc); err != nil {
+		return nil, err
 	}
 	repository, err := r.repository(ctx, ns)
 	if err != nil {
@@ -221,8 +223,20 @@ func (r *Repo) stage(ctx context.Context, ns uptane.Namespace, base pushRow, d u
 
 // publish makes a staged push visible with the delegations beside it.
 func (r *Repo) publish(ctx context.Context, ns uptane.Namespace, p *push) error {
+	roles, err := r.changedRoles(ctx, ns, p.grown)
+	if err != nil {
+		return err
+	}
+	var twin *twinEdition
+	if p.twin != nil {
+		twin, err = r.twinOf(ctx, ns, acceptance.Set{Targets: p.twin.Document, Past: p.past}, func(e *edition) { e.push = p.row })
+		if err != nil {
+			return err
+		}
+	}
 	set, err := r.publishEdition(ctx, ns, publication{
-		edition: edition{p.row, p.listing}, base: p.base, root: p.root,
+		edition: edition{p.row, p.listing}, base: p.base, root: p.root, twin: twin,
+		set:   acceptance.Set{Targets: p.row.Document, Delegations: roles, Past: p.past},
 		apply: func(ctx context.Context, tx *sqlx.Tx) error { return r.makeVisible(ctx, tx, ns, p) },
 	})
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"sealift/repo"
 	"sealift/treehub/ostree"
 	"sealift/uptane"
+	"sealift/uptane/acceptance"
 )
 
 func mustDecode(t *testing.T, b []byte, v any) {
@@ -131,7 +132,7 @@ func TestRefusedPushes(t *testing.T) {
 			x := w.ostreeTarget("radio", "2")
 			x.Custom.HardwareIDs, x.Custom.ECUs = nil, map[uptane.ECUSerial]uptane.HardwareID{"1": "a"}
 			r.add(x)
-		}, repo.ErrInvalidTargets, []string{"ecuIdentifiers"}},
+		}, acceptance.ErrRefused, nil},
 		{"odd format", func(r *release) {
 			x := w.target("radio", "2")
 			x.Hashes, x.Length, x.Custom.TargetFormat = unknown.Hashes, 1, "SWU"
@@ -175,15 +176,15 @@ func TestRefusedSignatures(t *testing.T) {
 	}{
 		"foreign key":        {string(sign(t, uptane.RoleTargets, &r.payload, newKey(t))), repo.ErrInvalidTargets},
 		"root's key":         {string(sign(t, uptane.RoleTargets, &r.payload, w.rootKey)), repo.ErrInvalidTargets},
-		"same key twice":     {strings.Replace(good, signature, signature+","+signature, 1), repo.ErrInvalidTargets},
-		"other method":       {strings.Replace(good, `"method":"ed25519"`, `"method":"ecdsa"`, 1), repo.ErrInvalidTargets},
+		"same key twice":     {strings.Replace(good, signature, signature+","+signature, 1), acceptance.ErrRefused},
+		"other method":       {strings.Replace(good, `"method":"ed25519"`, `"method":"ecdsa"`, 1), acceptance.ErrRefused},
 		"changed content":    {strings.Replace(good, `"version":2`, `"version":3`, 1), repo.ErrInvalidTargets},
-		"wrong type":         {string(sign(t, uptane.RoleSnapshot, uptane.NewSnapshot(2, w.clock.now().AddDate(0, 1, 0), 2, nil), w.targets)), repo.ErrInvalid},
-		"no JSON":            {"{", repo.ErrInvalid},
-		"two versions":       {strings.Replace(good, `"version":2`, `"version":2,"Version":2`, 1), repo.ErrInvalid},
-		"a fraction":         {strings.Replace(good, `"version":2`, `"version":2.0`, 1), repo.ErrInvalid},
-		"beyond ASCII":       {strings.Replace(good, `"version":2`, `"x":"ü","version":2`, 1), repo.ErrInvalid},
-		"something after it": {good + "{}", repo.ErrInvalid},
+		"wrong type":         {string(sign(t, uptane.RoleSnapshot, uptane.NewSnapshot(2, w.clock.now().AddDate(0, 1, 0), 2, nil), w.targets)), acceptance.ErrRefused},
+		"no JSON":            {"{", acceptance.ErrRefused},
+		"two versions":       {strings.Replace(good, `"version":2`, `"version":2,"Version":2`, 1), acceptance.ErrRefused},
+		"a fraction":         {strings.Replace(good, `"version":2`, `"version":2.0`, 1), acceptance.ErrRefused},
+		"beyond ASCII":       {strings.Replace(good, `"version":2`, `"x":"ü","version":2`, 1), acceptance.ErrRefused},
+		"something after it": {good + "{}", acceptance.ErrRefused},
 		"too large":          {good + strings.Repeat(" ", repo.MaxTargets), repo.ErrTooLarge},
 	} {
 		t.Run(name, func(t *testing.T) {

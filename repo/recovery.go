@@ -240,6 +240,7 @@ func (r *Repo) TakeTargets(ctx context.Context, ns uptane.Namespace, doc, twin [
 	if p.twin, err = r.twin(ctx, ns, uptane.RoleTargets, targetsDigest(uptane.RoleTargets, &d.Payload), d.Signed); err != nil {
 		return t, err
 	}
+	p.past = true
 	if err := r.publish(ctx, ns, p); err != nil {
 		return t, fmt.Errorf("publishing targets of %s: %w", ns, err)
 	}

@@ -118,6 +118,7 @@ type Repo struct {
 	flight singleflight.Group // one reading of a tree at a time
 	sets   sync.Map           // tree -> *view
 	roots  sync.Map           // uptane.Namespace -> *rootDocument
+	chains sync.Map           // tree -> acceptance.Chain
 	queues sync.Map           // uptane.Namespace -> chan struct{}: who publishes delegated metadata
 }
 

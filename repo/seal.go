@@ -79,6 +79,9 @@ func (r *Repo) sealRole(ctx context.Context, j job) (documentRow, error) {
 		if err != nil {
 			return row, err
 		}
+		if err := r.judgeSealed(ctx, j, doc); err != nil {
+			return row, fmt.Errorf("judging %s of %s: %w", j.role, j.ns, err)
+		}
 		if err := r.keepSealed(ctx, j, row.Version, doc); err != nil {
 			return row, fmt.Errorf("storing %s of %s: %w", j.role, j.ns, err)
 		}
@@ -119,7 +122,7 @@ func (r *Repo) writeAhead(ctx context.Context, j job) (documentRow, error) {
 		}
 		now := repository.visible(j.flavour)
 		visible := j.edition.stand() == now
-		if !visible && (j.flavour == uptane.TUF || j.base != now) {
+		if !visible && j.base != now {
 			return errSuperseded
 		}
 		row, err = docs.newest(ctx, tx, j.role, j.edition.stand(), j.root.version, repository.Floor)

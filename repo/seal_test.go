@@ -14,6 +14,7 @@ import (
 	"sealift/keys"
 	"sealift/repo"
 	"sealift/uptane"
+	"sealift/uptane/acceptance"
 )
 
 const day = 24 * time.Hour
@@ -294,7 +295,7 @@ func TestTwins(t *testing.T) {
 		if err := errors.Join(stage(other), stage(pushed), stage(pushed)); err != nil {
 			t.Fatal(err)
 		}
-		wantFault(t, s.StageTwin(t.Context(), ns, uptane.RoleTargets, pushed.signed()), repo.ErrInvalid)
+		wantFault(t, s.StageTwin(t.Context(), ns, uptane.RoleTargets, pushed.signed()), acceptance.ErrRefused)
 		foreign := signAs(t, uptane.TUF, uptane.RoleTargets, public(pushed), newKey(t))
 		wantFault(t, s.StageTwin(t.Context(), ns, uptane.RoleTargets, foreign), repo.ErrInvalid)
 		if err := s.StageTwin(t.Context(), ns, uptane.RoleTimestamp, foreign); fault.Status(err) != 404 {

@@ -17,6 +17,7 @@ import (
 
 	"sealift/internal/db"
 	"sealift/uptane"
+	"sealift/uptane/acceptance"
 	"sealift/uptane/canonical"
 )
 
@@ -35,7 +36,12 @@ const maxRootTwin = 64 << 10
 // twin, or a fault of Config.RootTwins.
 func (r *Repo) StageTwin(ctx context.Context, ns uptane.Namespace, role uptane.Role, doc []byte) error {
 	if len(doc) > MaxTargets {
-		return ErrTooLarge.Withf("%d bytes, of at most %d", len(doc), MaxTargets)
+		return tooLarge(role, len(doc))
+	}
+	if role.Valid() && role != uptane.RoleSnapshot && role != uptane.RoleTimestamp {
+		if err := acceptance.Form(uptane.TUF, uptane.ImageRepository, role, doc); err != nil {
+			return err
+		}
 	}
 	if _, err := r.repository(ctx, ns); err != nil {
 		return err
@@ -172,9 +178,23 @@ func (r *Repo) lateTargetsTwin(ctx context.Context, ns uptane.Namespace, row twi
 	if uptane.Twins(uptane.RoleTargets, e.Signed, signed) != nil {
 		return false, nil // it waits for a push of its own
 	}
+	seen, err := r.twinOf(ctx, ns, acceptance.Set{Targets: row.Document}, func(e *edition) { e.push = push })
+	var s signedSet
+	if err == nil {
+		s, err = r.sealTwin(ctx, ns, seen)
+	}
+	if errors.Is(err, errSuperseded) || errors.Is(err, errAgain) {
+		return false, ErrBusy
+	}
+	if err != nil {
+		return false, fmt.Errorf("judging TUF targets of %s: %w", ns, err)
+	}
 	err = r.store.db.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
 		now, err := r.store.lock(ctx, tx, ns)
 		if err != nil {
+			return err
+		}
+		if err := r.twinInOrder(ctx, tx, ns, seen, s); err != nil {
 			return err
 		}
 		if now.Push != push.ID || now.TUFPush == push.ID {

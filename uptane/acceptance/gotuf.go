@@ -27,24 +27,42 @@ func (j *judgement) goTUF() (r *Refusal) {
 	if _, err := client.UpdateSnapshot(j.snapshot.raw, false); err != nil {
 		return byGoTUF(uptane.RoleSnapshot, err)
 	}
-	if j.set.Targets == nil {
-		return nil
-	}
-	_, err := client.UpdateTargets(j.targets.raw)
 	var late *metadata.ErrExpiredMetadata
-	if j.set.Past && errors.As(err, &late) {
-		return nil
+	if j.set.Targets != nil {
+		_, err := client.UpdateTargets(j.targets.raw)
+		if err != nil && !(j.set.Past && errors.As(err, &late)) {
+			return byGoTUF(uptane.RoleTargets, err)
+		}
 	}
-	if err != nil {
-		return byGoTUF(uptane.RoleTargets, err)
-	}
-	for _, at := range j.tree {
-		_, err := client.UpdateDelegatedTargets(j.delegations[at.role].raw, string(at.role), string(at.parent))
+	for role, d := range j.delegations {
+		parent, err := parentOf(d.trust)
+		if err != nil {
+			return byGoTUF(role, err)
+		}
+		client.Targets[metadata.TARGETS] = parent // whoever it is, it trusts like this
+		_, err = client.UpdateDelegatedTargets(d.raw, string(role), metadata.TARGETS)
 		if err != nil && !errors.As(err, &late) {
-			return byGoTUF(at.role, err)
+			return byGoTUF(role, err)
 		}
 	}
 	return nil
+}
+
+// parentOf is metadata that put that trust into a role, as go-tuf holds them.
+func parentOf(d uptane.Delegation) (*metadata.Metadata[metadata.TargetsType], error) {
+	role := metadata.DelegatedRole{Name: string(d.Role), Threshold: d.Ring.Threshold, Paths: d.Paths, Terminating: d.Terminating}
+	keys := map[string]*metadata.Key{}
+	for _, k := range d.Ring.Keys {
+		key, err := metadata.KeyFromPublicKey(k.Public())
+		if err != nil {
+			return nil, err
+		}
+		id := string(k.TUFID())
+		keys[id], role.KeyIDs = key, append(role.KeyIDs, id)
+	}
+	parent := metadata.Targets()
+	parent.Signed.Delegations = &metadata.Delegations{Keys: keys, Roles: []metadata.DelegatedRole{role}}
+	return parent, nil
 }
 
 // byGoTUF is a refusal by go-tuf, nil for nil.

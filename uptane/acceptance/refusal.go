@@ -58,8 +58,6 @@ const (
 	RuleContent   Rule = "same-name-other-content"
 	RuleRollback  Rule = "rollback"
 	RuleMix       Rule = "mix"
-	RuleMissing   Rule = "missing"
-	RuleDepth     Rule = "delegation-depth"
 	RuleClient    Rule = "client"
 )
 
@@ -93,7 +91,7 @@ func asFault(r *Refusal) error {
 	if r == nil {
 		return nil
 	}
-	return ErrRefused.With(r.Error()).Wrap(r)
+	return ErrRefused.Wrap(r)
 }
 
 func refuse(j Judge, rule Rule, role uptane.Role, format string, args ...any) *Refusal {

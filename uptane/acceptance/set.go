@@ -17,20 +17,19 @@ import (
 // Set is what a repository is about to show, besides its roots.
 type Set struct {
 	Timestamp, Snapshot []byte
-	// Targets is nil where the ones that are visible stay: then only the documents
-	// that were renewed are judged.
+	// Targets is nil where those that are visible stay as they are.
 	Targets []byte
-	// Delegations are the documents of delegated roles that there are. One that is
-	// delegated to and absent is left out of the judgement, unless the snapshot
-	// lists it.
-	Delegations map[uptane.Role][]byte
+	// Delegations are the delegated roles that become different. What stays as it
+	// is was judged when it came.
+	Delegations map[uptane.Role]Delegated
 	// Past says that clients may know these targets from before: that their time is
 	// over is no reason to hide them.
 	Past bool
 }
 
-// maxDepth is how deep aktualizr follows delegations.
-const maxDepth = 5
+// Delegated is the metadata of a delegated role, and the trust that its parent
+// puts into it: uptane.Delegation.Raw, in the Uptane flavour.
+type Delegated struct{ Document, Trust []byte }
 
 // Judge lets the judges read a set under the last root of the chain at a time,
 // as clients that have read before, nil if there was nothing, will do. It answers
@@ -42,7 +41,7 @@ func (c Chain) Judge(set Set, before *Set, now time.Time) error {
 	if !now.Before(c.root.Expires) {
 		return asFault(refuse(Strict, RuleExpired, uptane.RoleRoot, "root version %d ended %s", c.root.Version, c.root.Expires))
 	}
-	j := judgement{chain: c, set: set, before: *before, now: now, delegations: map[uptane.Role]document{}}
+	j := judgement{chain: c, set: set, before: *before, now: now, delegations: map[uptane.Role]delegated{}}
 	if r := j.read(); r != nil {
 		return asFault(r)
 	}
@@ -61,14 +60,13 @@ type judgement struct {
 	set, before                  Set
 	now                          time.Time
 	timestamp, snapshot, targets document
-	delegations                  map[uptane.Role]document
-	tree                         []delegation // those that there are, parents first
+	delegations                  map[uptane.Role]delegated
 }
 
-// delegation is a delegated role that has a document.
-type delegation struct {
-	role, parent uptane.Role
-	payload      *metadata.TargetsType // of the parent
+// delegated is a delegated role before the judges.
+type delegated struct {
+	document
+	trust uptane.Delegation
 }
 
 func (j *judgement) read() (r *Refusal) {
@@ -79,16 +77,22 @@ func (j *judgement) read() (r *Refusal) {
 		to   *document
 	}{{uptane.RoleTimestamp, j.set.Timestamp, &j.timestamp}, {uptane.RoleSnapshot, j.set.Snapshot, &j.snapshot}, {uptane.RoleTargets, j.set.Targets, &j.targets}} {
 		if of.role == uptane.RoleTargets && of.doc == nil {
-			return nil
+			continue
 		}
 		if *of.to, r = read(f, repo, of.role, of.doc); r != nil {
 			return r
 		}
 	}
-	for role, doc := range j.set.Delegations {
-		if j.delegations[role], r = readWhole(f, repo, role, doc); r != nil {
+	for role, given := range j.set.Delegations {
+		trust, err := uptane.ParseDelegation(uptane.Uptane, given.Trust)
+		if err != nil || trust.Role != role {
+			return refuse(Strict, RuleForm, role, "nobody delegates to it: %v", err)
+		}
+		d, r := read(f, repo, role, given.Document)
+		if r != nil {
 			return r
 		}
+		j.delegations[role] = delegated{d, trust}
 	}
 	return nil
 }
@@ -109,6 +113,24 @@ func (j *judgement) strict() *Refusal {
 	if err := uptane.CheckSnapshot(timestamp, j.snapshot.raw, trusted[metadata.SnapshotType](j, uptane.RoleSnapshot, j.before.Snapshot), snapshot); err != nil {
 		return strictly(uptane.RoleSnapshot, err)
 	}
+	if r := j.strictTargets(snapshot); r != nil {
+		return r
+	}
+	for role, d := range j.delegations {
+		// That a supplier let his metadata expire is between him and his devices:
+		// clients pass over such a role.
+		open, err := uptane.Open[metadata.TargetsType](j.chain.flavour, d.raw, role, d.trust.Ring, time.Time{})
+		if err == nil {
+			err = uptane.CheckTargets(snapshot, role, d.raw, nil, &open.Payload)
+		}
+		if err != nil {
+			return strictly(role, err)
+		}
+	}
+	return nil
+}
+
+func (j *judgement) strictTargets(snapshot *metadata.SnapshotType) *Refusal {
 	if j.set.Targets == nil {
 		return nil
 	}
@@ -124,48 +146,7 @@ func (j *judgement) strict() *Refusal {
 	if err := uptane.CheckTargets(snapshot, uptane.RoleTargets, j.targets.raw, old, targets); err != nil {
 		return strictly(uptane.RoleTargets, err)
 	}
-	if r := sameContent(old, targets); r != nil {
-		return r
-	}
-	return j.delegated(snapshot, uptane.RoleTargets, targets, 1)
-}
-
-// delegated judges what targets delegate to, as far as it is there. That a
-// supplier let his metadata expire is between him and his devices: clients pass
-// over such a role.
-func (j *judgement) delegated(snapshot *metadata.SnapshotType, parent uptane.Role, targets *metadata.TargetsType, depth int) *Refusal {
-	if targets.Delegations == nil {
-		return nil
-	}
-	for _, role := range targets.Delegations.Roles {
-		name := uptane.Role(role.Name)
-		d, ok := j.delegations[name]
-		if !ok {
-			if snapshot.Meta[name.Filename(0)] != nil {
-				return refuse(Strict, RuleMissing, name, "the snapshot lists it and it is not there")
-			}
-			continue
-		}
-		if depth > maxDepth {
-			return refuse(Aktualizr, RuleDepth, name, "it is delegated to in more than %d steps, and nobody looks there", maxDepth)
-		}
-		ring, err := uptane.DelegationRing(j.chain.flavour, targets, name)
-		if err != nil {
-			return strictly(name, err)
-		}
-		open, err := uptane.Open[metadata.TargetsType](j.chain.flavour, d.raw, name, ring, time.Time{})
-		if err == nil {
-			err = uptane.CheckTargets(snapshot, name, d.raw, nil, &open.Payload)
-		}
-		if err != nil {
-			return strictly(name, err)
-		}
-		j.tree = append(j.tree, delegation{name, parent, targets})
-		if r := j.delegated(snapshot, name, &open.Payload, depth+1); r != nil {
-			return r
-		}
-	}
-	return nil
+	return sameContent(old, targets)
 }
 
 // opened verifies a document of a top-level role.
@@ -232,25 +213,20 @@ func (j *judgement) aktualizr() *Refusal {
 	if is, _ := integer(j.snapshot.signed, "version"); is != said {
 		return m.refuse(j.snapshot, RuleMix, "version %d, and the timestamp says %d", is, said)
 	}
-	if j.set.Targets == nil {
-		return nil
-	}
-	if r := m.verify(j.targets, root); r != nil {
-		return r
-	}
-	if r := j.inSnapshot(m, j.targets); r != nil {
-		return r
-	}
-	for _, at := range j.tree {
-		parent := j.targets
-		if at.parent != uptane.RoleTargets {
-			parent = j.delegations[at.parent]
-		}
-		d := j.delegations[at.role]
-		if r := m.verify(d, trustOfDelegations(parent)); r != nil {
+	if j.set.Targets != nil {
+		if r := m.verify(j.targets, root); r != nil {
 			return r
 		}
-		if r := j.inSnapshot(m, d); r != nil {
+		if r := j.inSnapshot(m, j.targets); r != nil {
+			return r
+		}
+	}
+	for _, d := range j.delegations {
+		block, _ := canonical.Parse(d.trust.Raw, canonical.Options{ASCII: true})
+		if r := m.verify(d.document, trustOfDelegations(block)); r != nil {
+			return r
+		}
+		if r := j.inSnapshot(m, d.document); r != nil {
 			return r
 		}
 	}

@@ -4,9 +4,14 @@ import "sealift/uptane"
 
 // What aktualizr reads at most, in bytes (src/libaktualizr/uptane/fetcher.h).
 const (
-	MaxMetadata = 64 << 10 // root, snapshot, timestamp, Director targets
+	MaxMetadata = 64 << 10 // root, timestamp, Director targets
 	MaxTargets  = 8 << 20  // image targets, delegated ones too
 )
+
+// maxSnapshot is what go-tuf's client reads of a snapshot. Aktualizr reads as
+// much as the timestamp says, and 64 KiB where that says nothing, which ours never
+// do (imagerepository.cc, fetchSnapshot).
+const maxSnapshot = 2_000_000
 
 // watched is the share of a limit, in percent, from which on somebody should do
 // something: a document that reaches the limit stops every device.
@@ -38,6 +43,8 @@ func SizeOf(f uptane.Flavour, repo uptane.Repository, role uptane.Role, doc []by
 func limitOf(f uptane.Flavour, repo uptane.Repository, role uptane.Role) int {
 	targets := !role.TopLevel() || role == uptane.RoleTargets
 	switch {
+	case role == uptane.RoleSnapshot && repo == uptane.ImageRepository:
+		return maxSnapshot
 	case f == uptane.TUF && role == uptane.RoleTimestamp:
 		return 16384
 	case f == uptane.TUF && targets:

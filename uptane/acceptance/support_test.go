@@ -136,10 +136,10 @@ func targetsOf(t testing.TB, version int64, names ...string) *metadata.TargetsTy
 // publish makes a set of targets and what is signed online about them.
 func publish(t testing.TB, f uptane.Flavour, by people, targets *metadata.TargetsType, version int64, delegated map[uptane.Role]*metadata.TargetsType) acceptance.Set {
 	t.Helper()
-	set := acceptance.Set{Targets: sign(t, f, uptane.RoleTargets, targets, by[uptane.RoleTargets]...), Delegations: map[uptane.Role][]byte{}}
+	set := acceptance.Set{Targets: sign(t, f, uptane.RoleTargets, targets, by[uptane.RoleTargets]...), Delegations: map[uptane.Role]acceptance.Delegated{}}
 	listed := map[uptane.Role]int64{}
 	for role, p := range delegated {
-		set.Delegations[role] = sign(t, f, role, p, string(role))
+		set.Delegations[role] = acceptance.Delegated{Document: sign(t, f, role, p, string(role)), Trust: trustIn(t, role)}
 		listed[role] = p.Version
 	}
 	online(t, f, by, &set, uptane.NewSnapshot(version, later, targets.Version, listed))
@@ -153,6 +153,18 @@ func online(t testing.TB, f uptane.Flavour, by people, set *acceptance.Set, snap
 	timestamp, err := uptane.NewTimestamp(f, snapshot.Version, later, set.Snapshot)
 	must(t, err)
 	set.Timestamp = sign(t, f, uptane.RoleTimestamp, timestamp, by[uptane.RoleTimestamp]...)
+}
+
+// trustIn is what targets that delegate to a role say of it.
+func trustIn(t testing.TB, role uptane.Role) []byte {
+	t.Helper()
+	p := targetsOf(t, 1)
+	delegate(t, p, role, string(role)+"/*")
+	b, err := uptane.Payload(uptane.Uptane, uptane.RoleTargets, p)
+	must(t, err)
+	list, err := uptane.Delegations(uptane.Uptane, b)
+	must(t, err)
+	return list[0].Raw
 }
 
 // delegate makes targets delegate to a role signed by the key of its name.

@@ -48,8 +48,7 @@ func trustOfRoot(d document) trust {
 }
 
 // trustOfDelegations knows role names as they are written.
-func trustOfDelegations(d document) trust {
-	delegations, _ := d.signed.Member("delegations")
+func trustOfDelegations(delegations canonical.Value) trust {
 	keys, _ := delegations.Member("keys")
 	list, _ := delegations.Member("roles")
 	roles := map[string]canonical.Value{}
