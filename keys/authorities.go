@@ -170,7 +170,7 @@ type Issuer struct {
 // AddIssuer lets the devices of a customer's own CA into a namespace; a leaf
 // of it is entered at first contact under its common name. The certificate
 // must be the one that signs devices directly. There is no proof here that
-// the caller holds its key, so only a local command may call this.
+// the caller holds its key: see [Vault.AddProvenIssuer].
 func (v *Vault) AddIssuer(ctx context.Context, ns uptane.Namespace, cert *x509.Certificate) error {
 	if !ns.Valid() {
 		return errNamespace.Withf("%.80q", ns)
