@@ -37,7 +37,7 @@ func remote(r *http.Request) string {
 var PublicRoutes = []string{
 	"GET /health", "GET /docs", "GET /docs/openapi.yaml", "GET /docs/openapi.json", "POST /oauth2/token",
 	"GET /tuf/public/:namespace/metadata/:file", "GET /tuf/public/:namespace/targets/*name", "HEAD /tuf/public/:namespace/targets/*name",
-	"PUT " + partPath,
+	"PUT " + partPath, "PUT " + directPath,
 }
 
 func (s *server) publicRoutes() ([]web.Route, error) {

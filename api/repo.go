@@ -48,9 +48,14 @@ func (s *server) repoRoutes() []web.Route {
 		{Method: http.MethodGet, Pattern: "/target_items", Permission: access.RepoRead, Handler: s.getTargetItems},
 		{Method: http.MethodGet, Pattern: "/target_items/*filename", Permission: access.RepoRead, Handler: s.getTargetItem},
 	}
-	routes = append(routes, s.uploadRoutes()...)
+	for _, part := range [][]web.Route{s.uploadRoutes(), s.delegationRoutes(), s.editRoutes(), s.noteRoutes()} {
+		routes = append(routes, part...)
+	}
 	for i := range routes {
 		routes[i].Pattern = repoPrefix + routes[i].Pattern
+	}
+	routes = append(routes, append(s.searchRoutes(), s.sbomRoutes()...)...)
+	for i := range routes {
 		if h := routes[i].Handler; h != nil && routes[i].Permission != web.Public {
 			routes[i].Handler = func(c *gin.Context) { s.nameRepository(c); h(c) }
 		}

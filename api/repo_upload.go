@@ -17,7 +17,10 @@ import (
 // maxTags bounds the list of parts of an upload.
 const maxTags = 1 << 20
 
-const partPath = repoPrefix + "/multipart/part"
+const (
+	partPath   = repoPrefix + "/multipart/part"
+	directPath = repoPrefix + "/multipart/direct"
+)
 
 var errNoURL = fault.New(fault.Unavailable, "no_api_url", "the server does not know its own address; set --api-url")
 

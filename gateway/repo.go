@@ -16,6 +16,7 @@ import (
 func (s *server) repoRoutes() []web.Route {
 	return []web.Route{
 		{Method: http.MethodGet, Pattern: "/repo/:file", Permission: permitDevice, Handler: s.getImageMetadata},
+		{Method: http.MethodGet, Pattern: "/repo/delegations/:file", Permission: permitDevice, Handler: s.getDelegation},
 		{Method: http.MethodGet, Pattern: "/repo/targets/*filename", Permission: permitDevice, Raw: s.getImage},
 		{Method: http.MethodHead, Pattern: "/repo/targets/*filename", Permission: permitDevice, Raw: s.getImage},
 	}
@@ -28,6 +29,26 @@ func (s *server) getImageMetadata(c *gin.Context) {
 		return
 	}
 	doc, err := s.repo.Metadata(c.Request.Context(), who.Namespace, c.Param("file"))
+	sendMetadata(c, doc, err)
+}
+
+// getDelegation answers with the metadata of a delegated role.
+func (s *server) getDelegation(c *gin.Context) {
+	who := web.MustCaller(c)
+	role, version, err := uptane.ParseFilename(c.Param("file"))
+	if err != nil || version != 0 {
+		web.Fail(c, repo.ErrDelegationMissing)
+		return
+	}
+	if err := s.requireNewest(c.Request.Context(), who, uptane.ImageRepository, c.Param("file")); err != nil {
+		web.Fail(c, err)
+		return
+	}
+	doc, err := s.repo.Delegation(c.Request.Context(), who.Namespace, role)
+	sendMetadata(c, doc, err)
+}
+
+func sendMetadata(c *gin.Context, doc repo.Document, err error) {
 	if err != nil {
 		web.Fail(c, err)
 		return
