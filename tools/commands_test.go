@@ -61,6 +61,21 @@ func ready(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// begun is the key under which a script keeps when it began.
+type begun struct{}
+
+// within DURATION fails a script that has taken longer so far.
+func within(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: within DURATION")
+	}
+	limit, err := time.ParseDuration(args[0])
+	ts.Check(err)
+	if took := time.Since(ts.Value(begun{}).(time.Time)); took > limit {
+		ts.Fatalf("it took %s, more than %s", took, limit)
+	}
+}
+
 // exits CODE COMMAND... runs a command that must end with that exit code.
 func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) < 2 {

@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -43,7 +44,7 @@ func run(t *testing.T, setUp func(*testscript.Env) error, engine string) {
 			return name == engine, nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"needs": needs, "ready": ready, "exits": exits, "retry": retry, "read": read,
+			"needs": needs, "ready": ready, "exits": exits, "within": within, "retry": retry, "read": read,
 			"offline-keys": offlineKeys, "commit-tree": commitTree,
 			"gotuf": tuf.gotuf, "tufjs": tuf.js,
 		},
@@ -94,7 +95,7 @@ func setUp(env *testscript.Env, bin string, ports *ports) error {
 	} {
 		env.Setenv(name, value)
 	}
-	env.Values[failer{}] = env.T()
+	env.Values[failer{}], env.Values[begun{}] = env.T(), time.Now()
 	if err := os.Mkdir(home, 0o700); err != nil {
 		return err
 	}

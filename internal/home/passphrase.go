@@ -68,7 +68,7 @@ func (p *Passphrases) Choose(what string) ([]byte, error) {
 		return p.chosen, nil
 	}
 	if p.Prompt == nil {
-		return nil, p.missing(what)
+		return nil, p.missing("choosing a passphrase for " + what)
 	}
 	first, err := p.Prompt("New passphrase for " + what + ": ")
 	if err != nil {
@@ -100,7 +100,7 @@ func (p *Passphrases) open(sealed []byte, what string) ([]byte, error) {
 		if len(set)+len(p.known) > 0 {
 			return nil, fmt.Errorf("opening %s: the passphrase of %s does not fit: %w", what, strings.Join(p.Names, " or "), ErrPassphrase)
 		}
-		return nil, p.missing(what)
+		return nil, p.missing("opening " + what + ", which is sealed")
 	}
 	typed, err := p.Prompt("Passphrase for " + what + ": ")
 	if err != nil {
@@ -114,12 +114,12 @@ func (p *Passphrases) open(sealed []byte, what string) ([]byte, error) {
 	return plain, nil
 }
 
-func (p *Passphrases) missing(what string) error {
+func (p *Passphrases) missing(doing string) error {
 	if len(p.Names) == 0 {
-		return fmt.Errorf("opening %s, which is sealed: %w", what, ErrNoPassphrase)
+		return fmt.Errorf("%s: %w", doing, ErrNoPassphrase)
 	}
 	n := p.Names[0]
-	return fmt.Errorf("opening %s, which is sealed: %w; set %s or %s_FILE, or run this on a terminal", what, ErrNoPassphrase, n, n)
+	return fmt.Errorf("%s: %w; set %s or %s_FILE, or run this on a terminal", doing, ErrNoPassphrase, n, n)
 }
 
 // environment collects the passphrases that variables give.

@@ -30,7 +30,7 @@ func prompt() func(question string) ([]byte, error) {
 		return nil
 	}
 	return func(question string) ([]byte, error) {
-		fmt.Fprintf(os.Stderr, "%s: ", question)
+		fmt.Fprint(os.Stderr, question)
 		defer fmt.Fprintln(os.Stderr)
 		return term.ReadPassword(int(os.Stdin.Fd()))
 	}

@@ -28,6 +28,24 @@ func newUpdate() *cobra.Command {
 	return update
 }
 
+// waiting is whether a command waits for devices, and how long.
+type waiting struct {
+	wait    bool
+	timeout time.Duration
+}
+
+func (w *waiting) bind(c *cobra.Command) {
+	c.Flags().BoolVar(&w.wait, "wait", false, "wait until every device is done")
+	c.Flags().DurationVar(&w.timeout, "timeout", 0, "with --wait: give up after this time, such as 30m; 0 is never")
+}
+
+func (w *waiting) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if w.wait && w.timeout > 0 {
+		return context.WithTimeout(ctx, w.timeout)
+	}
+	return context.WithCancel(ctx)
+}
+
 type updateAnswer struct {
 	UpdateID, Name, CorrelationID, CreatedBy string
 	CreatedAt                                *time.Time
@@ -40,7 +58,7 @@ type updateAnswer struct {
 func newUpdateCreate(f *operatorFlags) *cobra.Command {
 	var name string
 	var devices, targets []string
-	var wait bool
+	var w waiting
 	c := f.speak(&cobra.Command{
 		Use: "create --device DEVICE --target TARGET", Short: "Assign signed targets to devices", Args: args(cobra.NoArgs),
 		Long: `Assigns signed targets to devices. --target NAME gives the target to every hardware id it
@@ -51,13 +69,15 @@ device is done, as update show --wait does.`,
 		if len(devices) == 0 || len(targets) == 0 {
 			return usage(errors.New("name at least one --device and one --target"))
 		}
-		id, err := createUpdate(c.Context(), k, name, devices, targets, wait)
-		if err != nil || !wait {
+		ctx, stop := w.bounded(c.Context())
+		defer stop()
+		id, err := createUpdate(ctx, k, name, devices, targets, w.wait)
+		if err != nil || !w.wait {
 			return err
 		}
-		return showUpdate(c.Context(), k, id, true)
+		return showUpdate(ctx, k, id, true)
 	})
-	c.Flags().BoolVar(&wait, "wait", false, "wait until every device is done")
+	w.bind(c)
 	c.Flags().StringVar(&name, "name", "", "what to call the update")
 	c.Flags().StringArrayVar(&devices, "device", nil, "device, by its own name or its id (repeatable)")
 	c.Flags().StringArrayVar(&targets, "target", nil, "signed target: NAME or HARDWAREID=NAME (repeatable)")
@@ -109,7 +129,7 @@ func (k *client) device(ctx context.Context, device string, wait bool) (deviceAn
 		}
 		select {
 		case <-ctx.Done():
-			return d, ctx.Err()
+			return d, fmt.Errorf("waiting for it to provision itself: %w", ctx.Err())
 		case <-time.After(watchEvery):
 		}
 	}
@@ -187,22 +207,16 @@ func newUpdateList(f *operatorFlags) *cobra.Command {
 }
 
 func newUpdateShow(f *operatorFlags) *cobra.Command {
-	var wait bool
-	var timeout time.Duration
+	var w waiting
 	c := f.speak(&cobra.Command{
 		Use: "show UPDATE", Short: "Show an update on each device", Args: args(cobra.ExactArgs(1)),
 		Long: "Shows an update on each device. With --wait it returns when every device is done: 0 if all\nhave installed their images, 1 if not.",
 	}, func(k *client, c *cobra.Command, given []string) error {
-		ctx := c.Context()
-		if wait && timeout > 0 {
-			var stop context.CancelFunc
-			ctx, stop = context.WithTimeout(ctx, timeout)
-			defer stop()
-		}
-		return showUpdate(ctx, k, given[0], wait)
+		ctx, stop := w.bounded(c.Context())
+		defer stop()
+		return showUpdate(ctx, k, given[0], w.wait)
 	})
-	c.Flags().BoolVar(&wait, "wait", false, "wait until every device is done")
-	c.Flags().DurationVar(&timeout, "timeout", 0, "give up waiting after this time; 0 is never")
+	w.bind(c)
 	return c
 }
 
@@ -212,7 +226,12 @@ func showUpdate(ctx context.Context, k *client, id string, wait bool) error {
 	if _, err := k.get(ctx, path, &u); err != nil {
 		return err
 	}
+	told := ""
 	for wait && u.open() > 0 {
+		if now := counted(u.Assignments); now != told {
+			fmt.Fprintf(os.Stderr, "waiting: %s\n", now)
+			told = now
+		}
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("waiting for update %s: %d assignments are still open: %w", plain(id), u.open(), ctx.Err())
@@ -228,7 +247,8 @@ func showUpdate(ctx context.Context, k *client, id string, wait bool) error {
 	if err != nil {
 		return err
 	}
-	if err := k.show(raw, func(w io.Writer) error { return u.print(w, list) }); err != nil {
+	names := k.names(ctx, list.Values)
+	if err := k.show(raw, func(w io.Writer) error { return u.print(w, list, names) }); err != nil {
 		return err
 	}
 	if n := u.Assignments["failed"] + u.Assignments["cancelled"]; wait && n > 0 {
@@ -237,17 +257,34 @@ func showUpdate(ctx context.Context, k *client, id string, wait bool) error {
 	return nil
 }
 
+// names are those of the devices of some assignments, by id. Whoever may not look
+// devices up sees their ids.
+func (k *client) names(ctx context.Context, list []assignmentAnswer) map[string]string {
+	names := map[string]string{}
+	for _, a := range list {
+		if _, known := names[a.DeviceID]; known {
+			continue
+		}
+		names[a.DeviceID] = a.DeviceID
+		var d deviceAnswer
+		if _, err := k.get(ctx, devicePath(a.DeviceID), &d); err == nil && d.DeviceID != "" {
+			names[a.DeviceID] = d.DeviceID
+		}
+	}
+	return names
+}
+
 // open counts the assignments with something left to do.
 func (u updateAnswer) open() int {
 	return u.Assignments["assigned"] + u.Assignments["offered"] + u.Assignments["needs_completion"]
 }
 
-func (u updateAnswer) print(w io.Writer, list page[assignmentAnswer]) error {
+func (u updateAnswer) print(w io.Writer, list page[assignmentAnswer], names map[string]string) error {
 	fmt.Fprintf(w, "update %s  %s  created %s by %s\n%s\n\n", plain(u.UpdateID), plain(u.Name), when(u.CreatedAt), plain(u.CreatedBy), counted(u.Assignments))
 	t := newTable(w, "DEVICE", "ECU", "IMAGE", "STATUS", "RESULT", "ENDED")
 	for _, a := range list.Values {
 		result := strings.TrimSpace(a.ResultCode + " " + a.Description)
-		t.row(a.DeviceID, shortSerial(a.Ecu), a.Filename, a.Status, result, when(a.EndedAt))
+		t.row(names[a.DeviceID], shortSerial(a.Ecu), a.Filename, a.Status, result, when(a.EndedAt))
 	}
 	return t.end()
 }
