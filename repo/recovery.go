@@ -175,7 +175,16 @@ func (r *Repo) ShowImage(ctx context.Context, ns uptane.Namespace, filename, by 
 	if s != nil && !s.repository.Recovering && r.now().Sub(s.read) < fresh {
 		return nil
 	}
+	now := r.now()
+	if seen, ok := r.calm.Load(ns); ok {
+		if age := now.Sub(seen.(time.Time)); age >= 0 && age < fresh {
+			return nil
+		}
+	}
 	row, err := r.repository(ctx, ns)
+	if err == nil && !row.Recovering {
+		r.calm.Store(ns, now)
+	}
 	if err != nil || !row.Recovering {
 		return err
 	}

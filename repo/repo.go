@@ -117,6 +117,7 @@ type Repo struct {
 
 	flight singleflight.Group // one reading of a tree at a time
 	sets   sync.Map           // tree -> *view
+	calm   sync.Map           // uptane.Namespace -> time.Time: when it was seen not to be in recovery
 	roots  sync.Map           // uptane.Namespace -> *rootDocument
 	chains sync.Map           // tree -> acceptance.Chain
 	queues sync.Map           // uptane.Namespace -> chan struct{}: who publishes delegated metadata

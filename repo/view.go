@@ -60,6 +60,7 @@ func (v *view) keep(s *set, epoch int) {
 // forget makes the next read of either tree ask the database. Call it after a
 // change.
 func (r *Repo) forget(ns uptane.Namespace) {
+	r.calm.Delete(ns)
 	for _, t := range []tree{{ns, uptane.Uptane}, {ns, uptane.TUF}} {
 		v := r.view(t)
 		v.mu.Lock()

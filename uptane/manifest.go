@@ -129,29 +129,41 @@ func VerifyManifest(raw []byte, primary ECUSerial, keys map[ECUSerial]Key) (*Man
 	if m.Primary != primary {
 		return nil, &ECUError{m.Primary, fmt.Errorf("reports as Primary in place of %q: %w", primary, ErrECU)}
 	}
-	if err := m.signed.verify(keys[primary]); err != nil {
+	whole := make(chan error, 1)
+	go func() { whole <- m.signed.verify(keys[primary]) }()
+	err = m.verifyParts(keys)
+	if err := <-whole; err != nil {
 		return nil, &ECUError{primary, fmt.Errorf("signing the manifest: %w", err)}
 	}
-	if _, ok := m.parts[primary]; !ok {
-		return nil, &ECUError{primary, fmt.Errorf("the Primary does not report itself: %w", ErrECU)}
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// verifyParts verifies what each ECU signed, and leaves out the reports of those
+// that have no key.
+func (m *Manifest) verifyParts(keys map[ECUSerial]Key) error {
+	if _, ok := m.parts[m.Primary]; !ok {
+		return &ECUError{m.Primary, fmt.Errorf("the Primary does not report itself: %w", ErrECU)}
 	}
 	reports := m.Reports
 	m.Reports = nil
 	for _, r := range reports {
 		key, known := keys[r.Serial]
 		if !known {
-			return nil, &ECUError{r.Serial, fmt.Errorf("not an ECU of this device: %w", ErrECU)}
+			return &ECUError{r.Serial, fmt.Errorf("not an ECU of this device: %w", ErrECU)}
 		}
 		if key.IsZero() {
 			m.Unverified = append(m.Unverified, r.Serial)
 			continue
 		}
 		if err := m.parts[r.Serial].verify(key); err != nil {
-			return nil, &ECUError{r.Serial, err}
+			return &ECUError{r.Serial, err}
 		}
 		m.Reports = append(m.Reports, r)
 	}
-	return m, nil
+	return nil
 }
 
 // verify demands that every signature is the key's own: there is no other party
