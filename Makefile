@@ -23,6 +23,7 @@ check:
 	@out=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$out" ]; then echo "gofmt: $$out"; exit 1; fi
 	go vet ./...
 	go vet -tags aktualizr ./tools/interop
+	CGO_ENABLED=1 go vet -tags pkcs11 ./internal/hsm ./tools/garage-sign
 	@go -C .ci/tools build -o ../../$(BIN)/staticcheck honnef.co/go/tools/cmd/staticcheck
 	$(BIN)/staticcheck -checks inherit,-ST1005 ./...
 	$(MAKE) --no-print-directory build

@@ -3,10 +3,6 @@ package home
 import (
 	"context"
 	"encoding/pem"
-	"fmt"
-	"os"
-	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
@@ -14,95 +10,6 @@ import (
 	"sealift/uptane"
 	"sealift/uptane/canonical"
 )
-
-// ImportPair stores a key that came as one object with its public and private
-// part, as servers of the older kind give keys away, and proves that what is on
-// disk can sign as want. It is sealed under the passphrase that
-// Passphrases.Choose gives, if sealed is set. Errors wrap ErrExists or
-// ErrKeyFile; the key is only to be relied on without one.
-func (k *Keyring) ImportPair(name string, raw []byte, want uptane.Key, sealed bool) error {
-	if err := checkName(name); err != nil {
-		return err
-	}
-	if k.Has(name) || k.HasPrivate(name) {
-		return fmt.Errorf("importing key %s: %w", name, ErrExists)
-	}
-	private, err := ParsePrivate(raw)
-	if err != nil {
-		return fmt.Errorf("importing key %s: %w", name, err)
-	}
-	if err := belong(want, private); err != nil {
-		return fmt.Errorf("importing key %s: %w", name, err)
-	}
-	v, err := encodePrivate(private)
-	if err != nil {
-		return err
-	}
-	sec := pretty(v)
-	if sealed {
-		passphrase, err := k.opts.Passphrases.Choose("key " + name)
-		if err != nil {
-			return err
-		}
-		if sec, err = Seal(v.Uptane(), passphrase); err != nil {
-			return err
-		}
-	}
-	pub, err := publicFile(want)
-	if err != nil {
-		return err
-	}
-	if err := k.store(name, pub, sec); err != nil {
-		return err
-	}
-	if err := syncDir(k.dir); err != nil {
-		return fmt.Errorf("importing key %s: %w", name, err)
-	}
-	return k.Prove(name, want)
-}
-
-// Prove signs with a key as it is on disk now and verifies that with want.
-func (k *Keyring) Prove(name string, want uptane.Key) error {
-	private, err := k.readPrivate(name)
-	if err != nil {
-		return err
-	}
-	sig, err := uptane.Sign(private, []byte("proof that a stored key works"))
-	if err != nil {
-		return fmt.Errorf("proving key %s: %w", name, err)
-	}
-	if sig.Key != want {
-		return fmt.Errorf("proving key %s: it is another key: %w", name, ErrKeyFile)
-	}
-	return nil
-}
-
-// Named returns the name of the local key that is key, with its private part,
-// or "".
-func (k *Keyring) Named(key uptane.Key) string {
-	names, err := k.Names()
-	if err != nil {
-		return ""
-	}
-	i := slices.IndexFunc(names, func(name string) bool {
-		own, err := k.Public(name)
-		return err == nil && own == key && k.HasPrivate(name)
-	})
-	if i < 0 {
-		return ""
-	}
-	return names[i]
-}
-
-// syncDir makes the names in a folder durable.
-func syncDir(dir string) error {
-	d, err := os.Open(filepath.Clean(dir))
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
-}
 
 // SealRoot signs a root that was put together elsewhere, in the flavours of this
 // home. Neither it nor the unsigned root is stored: [Home.KeepRoot] does that

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"sealift/internal/hsm"
 	"sealift/uptane"
 	"sealift/uptane/canonical"
 )
@@ -188,7 +189,7 @@ func (k *Keyring) readPrivate(name string) (crypto.Signer, error) {
 			return nil, err
 		}
 	case token:
-		return nil, fmt.Errorf("reading %s: it names a key in a PKCS#11 token, which this program cannot use: %w", path, ErrKeyFile)
+		return k.openToken(name, path, string(raw))
 	case propose:
 		return nil, fmt.Errorf("reading %s: %w: %w", path, ErrKeyFile, ErrPropose)
 	}
@@ -196,16 +197,22 @@ func (k *Keyring) readPrivate(name string) (crypto.Signer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", path, err)
 	}
-	if k.Has(name) {
-		public, err := k.Public(name)
-		if err != nil {
-			return nil, err
-		}
-		if err := belong(public, private); err != nil {
-			return nil, fmt.Errorf("reading key %s: %w", name, err)
-		}
+	return private, k.checkPublic(name, private)
+}
+
+// checkPublic holds a private key against NAME.pub, if there is one.
+func (k *Keyring) checkPublic(name string, private crypto.Signer) error {
+	if !k.Has(name) {
+		return nil
 	}
-	return private, nil
+	public, err := k.Public(name)
+	if err != nil {
+		return err
+	}
+	if err := belong(public, private); err != nil {
+		return fmt.Errorf("reading key %s: %w", name, err)
+	}
+	return nil
 }
 
 func belong(public uptane.Key, private crypto.Signer) error {
@@ -236,7 +243,7 @@ const (
 func formOf(raw []byte) form {
 	trimmed := bytes.TrimSpace(raw)
 	switch {
-	case bytes.HasPrefix(trimmed, []byte("pkcs11:")):
+	case hsm.IsURI(string(trimmed)):
 		return token
 	case bytes.Equal(trimmed, []byte("propose")):
 		return propose

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"sealift/internal/home"
+	"sealift/internal/hsm"
 	"sealift/uptane"
 )
 
@@ -40,6 +41,9 @@ func (c *call) generate(ring *home.Keyring, name string) error {
 			return usagef("'%s' is no size of an RSA key: 2048, 3072 or 4096", s)
 		}
 	}
+	if uri := c.get("pkcs11"); uri != "" {
+		return c.useToken(ring, name, uri, kind, bits)
+	}
 	sealed := c.sealing()
 	key, err := ring.Generate(name, kind, bits, sealed)
 	if err != nil {
@@ -49,6 +53,24 @@ func (c *call) generate(ring *home.Keyring, name string) error {
 		c.warn("the private key of " + name + " is stored in plain text; --sealed or GARAGE_SIGN_PASSPHRASE encrypts it")
 	}
 	c.say("Made %s key %s with id %s", key.Algorithm(), name, key.ID())
+	return nil
+}
+
+// useToken takes a key of a PKCS#11 token, which is made if it is not there.
+func (c *call) useToken(ring *home.Keyring, name, uri string, kind home.KeyType, bits int) error {
+	if kind == home.RSA && bits == 0 {
+		bits = 3072
+	}
+	key, err := ring.UseToken(name, uri, bits)
+	switch {
+	case errors.Is(err, hsm.ErrNotBuiltIn), errors.Is(err, hsm.ErrPIN), errors.Is(err, hsm.ErrNotFound):
+		return explained("%w", err)
+	case errors.Is(err, hsm.ErrURI):
+		return usagef("%v", err)
+	case err != nil:
+		return err
+	}
+	c.say("The %s key %s of the token has id %s", key.Algorithm(), name, key.ID())
 	return nil
 }
 

@@ -1,0 +1,149 @@
+package home
+
+import (
+	"crypto"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"sealift/internal/hsm"
+	"sealift/uptane"
+)
+
+// ImportPair stores a key that came as one object with its public and private
+// part, as servers of the older kind give keys away, and proves that what is on
+// disk can sign as want. It is sealed under the passphrase that
+// Passphrases.Choose gives, if sealed is set. Errors wrap ErrExists or
+// ErrKeyFile; the key is only to be relied on without one.
+func (k *Keyring) ImportPair(name string, raw []byte, want uptane.Key, sealed bool) error {
+	if err := checkName(name); err != nil {
+		return err
+	}
+	if k.Has(name) || k.HasPrivate(name) {
+		return fmt.Errorf("importing key %s: %w", name, ErrExists)
+	}
+	private, err := ParsePrivate(raw)
+	if err != nil {
+		return fmt.Errorf("importing key %s: %w", name, err)
+	}
+	if err := belong(want, private); err != nil {
+		return fmt.Errorf("importing key %s: %w", name, err)
+	}
+	v, err := encodePrivate(private)
+	if err != nil {
+		return err
+	}
+	sec := pretty(v)
+	if sealed {
+		passphrase, err := k.opts.Passphrases.Choose("key " + name)
+		if err != nil {
+			return err
+		}
+		if sec, err = Seal(v.Uptane(), passphrase); err != nil {
+			return err
+		}
+	}
+	pub, err := publicFile(want)
+	if err != nil {
+		return err
+	}
+	if err := k.store(name, pub, sec); err != nil {
+		return err
+	}
+	if err := syncDir(k.dir); err != nil {
+		return fmt.Errorf("importing key %s: %w", name, err)
+	}
+	return k.Prove(name, want)
+}
+
+// Prove signs with a key as it is on disk now and verifies that with want.
+func (k *Keyring) Prove(name string, want uptane.Key) error {
+	private, err := k.readPrivate(name)
+	if err != nil {
+		return err
+	}
+	sig, err := uptane.Sign(private, []byte("proof that a stored key works"))
+	if err != nil {
+		return fmt.Errorf("proving key %s: %w", name, err)
+	}
+	if sig.Key != want {
+		return fmt.Errorf("proving key %s: it is another key: %w", name, ErrKeyFile)
+	}
+	return nil
+}
+
+// Named returns the name of the local key that is key, with its private part,
+// or "".
+func (k *Keyring) Named(key uptane.Key) string {
+	names, err := k.Names()
+	if err != nil {
+		return ""
+	}
+	i := slices.IndexFunc(names, func(name string) bool {
+		own, err := k.Public(name)
+		return err == nil && own == key && k.HasPrivate(name)
+	})
+	if i < 0 {
+		return ""
+	}
+	return names[i]
+}
+
+// syncDir makes the names in a folder durable.
+func syncDir(dir string) error {
+	d, err := os.Open(filepath.Clean(dir))
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+// openToken opens the key in a PKCS#11 token that a private key file names.
+func (k *Keyring) openToken(name, path, uri string) (crypto.Signer, error) {
+	key, err := hsm.Open(uri, k.surroundings())
+	if err != nil {
+		return nil, fmt.Errorf("opening %s: %w: %w", path, ErrKeyFile, err)
+	}
+	if err := k.checkPublic(name, key); err != nil {
+		key.Close()
+		return nil, err
+	}
+	return key, nil // the session ends with the process
+}
+
+func (k *Keyring) surroundings() hsm.Surroundings {
+	return hsm.Surroundings{Getenv: k.opts.Passphrases.Getenv, Prompt: k.opts.Passphrases.Prompt}
+}
+
+// UseToken stores a reference to the key of a PKCS#11 token that uri names. One
+// that is not there is made: RSA of bits, 0 for Ed25519; it cannot leave the
+// token. Errors wrap ErrExists where the name is taken, or are those of package
+// hsm.
+func (k *Keyring) UseToken(name, uri string, bits int) (uptane.Key, error) {
+	if err := checkName(name); err != nil {
+		return uptane.Key{}, err
+	}
+	if k.Has(name) || k.HasPrivate(name) {
+		return uptane.Key{}, fmt.Errorf("storing key %s: %w", name, ErrExists)
+	}
+	private, err := hsm.Open(uri, k.surroundings())
+	if errors.Is(err, hsm.ErrNotFound) {
+		private, err = hsm.Generate(uri, bits, k.surroundings())
+	}
+	if err != nil {
+		return uptane.Key{}, err
+	}
+	key, err := uptane.NewKey(private.Public())
+	if err := errors.Join(err, private.Close()); err != nil {
+		return uptane.Key{}, fmt.Errorf("using key %s of a token: %w", name, err)
+	}
+	pub, err := publicFile(key)
+	if err != nil {
+		return uptane.Key{}, err
+	}
+	return key, k.store(name, pub, []byte(strings.TrimSpace(uri)+"\n"))
+}

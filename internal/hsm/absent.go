@@ -1,0 +1,14 @@
+//go:build !pkcs11
+
+package hsm
+
+// Open answers ErrNotBuiltIn.
+func Open(text string, _ Surroundings) (Key, error) {
+	if err := Check(text); err != nil {
+		return nil, err
+	}
+	return nil, ErrNotBuiltIn
+}
+
+// Generate answers ErrNotBuiltIn.
+func Generate(text string, _ int, s Surroundings) (Key, error) { return Open(text, s) }

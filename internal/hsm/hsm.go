@@ -1,0 +1,171 @@
+// Package hsm signs with private keys in PKCS#11 tokens: hardware security
+// modules, smart cards, or the software token of tests. A key is named by a URI
+// of RFC 7512 and never leaves its token.
+//
+// The library of a token is C code, so programs have it only when they were
+// built with the tag pkcs11 (and cgo); others answer [ErrNotBuiltIn]. Which
+// library that is, the environment says and never the URI: a URI may come from
+// somebody else, and a library that is loaded can do anything.
+package hsm
+
+import (
+	"crypto"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"strings"
+)
+
+var (
+	// ErrNotBuiltIn says that this program cannot use tokens.
+	ErrNotBuiltIn = errors.New("keys in PKCS#11 tokens are not built in: build with CGO_ENABLED=1 and -tags pkcs11")
+	// ErrURI marks what is no URI of a key.
+	ErrURI = errors.New("no PKCS#11 URI of a key")
+	// ErrNotFound marks a library, token or key that is not there.
+	ErrNotFound = errors.New("not found")
+	// ErrPIN marks a PIN that is missing or that the token refuses.
+	ErrPIN = errors.New("no PIN, or a wrong one")
+)
+
+// Names of environment variables.
+const (
+	EnvModule  = "PKCS11_MODULE_PATH" // library of the token
+	EnvPIN     = "PKCS11_PIN"
+	EnvPINFile = "PKCS11_PIN_FILE" // file whose first line is the PIN
+)
+
+// usual are libraries that are looked for when none is named: the one that
+// knows all tokens of a system, and the token in software.
+var usual = [...]string{
+	"/usr/lib/x86_64-linux-gnu/p11-kit-proxy.so", "/usr/lib/aarch64-linux-gnu/p11-kit-proxy.so", "/usr/lib64/p11-kit-proxy.so",
+	"/usr/lib/softhsm/libsofthsm2.so", "/usr/lib64/softhsm/libsofthsm2.so",
+}
+
+// Key is a private key in a token. Safe for concurrent use; it is of no use after
+// Close.
+type Key interface {
+	crypto.Signer
+	io.Closer
+}
+
+// Surroundings are where a PIN and the library's path come from.
+type Surroundings struct {
+	Getenv func(string) string                   // os.Getenv if nil
+	Prompt func(question string) ([]byte, error) // nil where nobody can be asked
+}
+
+func (s Surroundings) getenv(name string) string {
+	if s.Getenv == nil {
+		return os.Getenv(name)
+	}
+	return s.Getenv(name)
+}
+
+// module is the path of the token's library.
+func (s Surroundings) module() (string, error) {
+	if path := s.getenv(EnvModule); path != "" {
+		return path, nil
+	}
+	for _, path := range usual {
+		if _, err := os.Stat(path); err == nil {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("looking for the library of the token: %w; name it in %s", ErrNotFound, EnvModule)
+}
+
+// pin is asked for where neither the URI nor the environment has it.
+func (s Surroundings) pin(u uri) (string, error) {
+	if u.pin != "" {
+		return u.pin, nil
+	}
+	if pin := s.getenv(EnvPIN); pin != "" {
+		return pin, nil
+	}
+	path := s.getenv(EnvPINFile)
+	if path == "" {
+		path = u.pinFile
+	}
+	if path != "" {
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			return "", fmt.Errorf("reading PIN: %w", err)
+		}
+		line, _, _ := strings.Cut(string(raw), "\n")
+		return strings.TrimSuffix(line, "\r"), nil
+	}
+	if s.Prompt == nil {
+		return "", fmt.Errorf("opening token %q: %w; set %s or %s, or run this on a terminal", u.token, ErrPIN, EnvPIN, EnvPINFile)
+	}
+	typed, err := s.Prompt("PIN of token " + u.token + ": ")
+	if err != nil {
+		return "", fmt.Errorf("asking for a PIN: %w", err)
+	}
+	return string(typed), nil
+}
+
+// uri is what a PKCS#11 URI says, as far as it matters for private keys.
+type uri struct {
+	token, serial string // of the token; "" is any
+	object        string // label of the key
+	id            []byte
+	pin, pinFile  string
+}
+
+const maxURI = 2048
+
+// parse reads a URI. Attributes that name a library are refused, others that are
+// not known are passed over.
+func parse(text string) (uri, error) {
+	var u uri
+	rest, ok := strings.CutPrefix(strings.TrimSpace(text), "pkcs11:")
+	if !ok || len(text) > maxURI {
+		return u, fmt.Errorf("reading %.60q: %w", text, ErrURI)
+	}
+	path, query, _ := strings.Cut(rest, "?")
+	for _, part := range append(strings.Split(path, ";"), strings.Split(query, "&")...) {
+		if part == "" {
+			continue
+		}
+		name, escaped, ok := strings.Cut(part, "=")
+		value, err := url.PathUnescape(escaped)
+		if !ok || err != nil {
+			return u, fmt.Errorf("reading attribute %.60q: %w", name, ErrURI)
+		}
+		switch name {
+		case "token":
+			u.token = value
+		case "serial":
+			u.serial = value
+		case "object":
+			u.object = value
+		case "id":
+			u.id = []byte(value)
+		case "type":
+			if value != "private" {
+				return u, fmt.Errorf("reading a URI of type %.20q: %w", value, ErrURI)
+			}
+		case "pin-value":
+			u.pin = value
+		case "pin-source":
+			u.pinFile = strings.TrimPrefix(strings.TrimPrefix(value, "file://"), "file:")
+		case "module-path", "module-name":
+			return u, fmt.Errorf("reading a URI with %s: %w: the library is named in %s", name, ErrURI, EnvModule)
+		}
+	}
+	if u.object == "" && len(u.id) == 0 {
+		return u, fmt.Errorf("reading a URI with neither object nor id: %w", ErrURI)
+	}
+	return u, nil
+}
+
+// IsURI reports whether text names a key in a token.
+func IsURI(text string) bool { return strings.HasPrefix(strings.TrimSpace(text), "pkcs11:") }
+
+// Check reads a URI without opening anything. Errors wrap ErrURI.
+func Check(text string) error {
+	_, err := parse(text)
+	return err
+}

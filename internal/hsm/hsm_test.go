@@ -1,0 +1,37 @@
+package hsm_test
+
+import (
+	"errors"
+	"testing"
+
+	"sealift/internal/hsm"
+)
+
+func TestURIs(t *testing.T) {
+	for text, ok := range map[string]bool{
+		"pkcs11:token=sealift;object=root":                          true,
+		"pkcs11:id=%01%02;type=private?pin-source=file:/run/pin\n":  true,
+		"pkcs11:object=a%20b;token=t;serial=12;manufacturer=unread": true,
+		"pkcs11:token=sealift":                                      false, // which key?
+		"pkcs11:object=root?module-path=/tmp/evil.so":               false, // would be loaded
+		"pkcs11:object=root;type=cert":                              false,
+		"pkcs11:object=%zz":                                         false,
+		"pkcs11:object":                                             false,
+		"object=root":                                               false,
+	} {
+		err := hsm.Check(text)
+		if (err == nil) != ok || err != nil && !errors.Is(err, hsm.ErrURI) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+func FuzzURI(f *testing.F) {
+	f.Add("pkcs11:token=sealift;object=root?pin-source=file:/x")
+	f.Add("pkcs11:id=%ff;;&")
+	f.Fuzz(func(t *testing.T, text string) {
+		if err := hsm.Check(text); err != nil && !errors.Is(err, hsm.ErrURI) {
+			t.Error(err)
+		}
+	})
+}
