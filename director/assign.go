@@ -50,6 +50,7 @@ type plannedTarget struct {
 	updateTargetRow
 	image   Image
 	ostree  bool
+	role    uptane.Role  // delegated role that names it, "" the top level
 	refused *fault.Fault // why nobody can get it
 }
 
@@ -111,6 +112,7 @@ func (d *Director) plan(ctx context.Context, ns uptane.Namespace, req AssignRequ
 		}
 		t.image, t.ostree = imageOf(stored), stored.IsOSTree()
 		now, refused := d.image(ctx, ns, row.Filename, row.HardwareID)
+		t.role = now.Delegated
 		if t.refused = refused; refused == nil && imageOf(now) != t.image {
 			t.refused = refuseChanged.With(row.Filename)
 		}
@@ -196,7 +198,11 @@ func (d *Director) consider(row deviceRow, f facts, p plan) ([]assignmentRow, ma
 			continue
 		}
 		matched = true
-		if why := p.against(e, t, append(slices.Clip(f.open), list...)); why != nil {
+		why := p.against(e, t, append(slices.Clip(f.open), list...))
+		if why == nil && t.role != "" && len(f.ecus) > 1 {
+			why = refuseDelegated.Withf("%q is in %s, the device has %d ECUs", t.Filename, t.role, len(f.ecus))
+		}
+		if why != nil {
 			refused[e.Serial] = why
 			continue
 		}

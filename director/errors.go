@@ -35,6 +35,9 @@ var (
 	ErrInFlight = fault.New(fault.Conflict, "assignment_in_flight_devices", "the device has been told already; cancelling needs force")
 	// ErrRootExpired: nothing can be signed until the root is renewed.
 	ErrRootExpired = fault.New(fault.Unavailable, "root_expired", "the Director's root has expired")
+	// ErrRefusedDocument: what was signed for a device is not what it would accept.
+	// It is wrong on the server's side, so the device is told to come again.
+	ErrRefusedDocument = fault.New(fault.Unavailable, "document_refused", "the metadata would not be accepted by the device, so they are not served")
 	// ErrBusy: the device's state or the root changed again and again meanwhile.
 	ErrBusy = fault.New(fault.Unavailable, "try_again", "the metadata are changing, try again")
 )
@@ -50,6 +53,7 @@ var (
 	refuseHardware    = fault.New(fault.Invalid, "target_hardware_mismatch", "the image is not made for the ECU's hardware id")
 	refuseSameName    = fault.New(fault.Invalid, "installed_target_differs", "the ECU runs another image of the same name, which clients refuse to replace")
 	refuseFormat      = fault.New(fault.Invalid, "target_format_mismatch", "the ECU runs images of another format")
+	refuseDelegated   = fault.New(fault.Invalid, "target_delegated", "the image is in a delegated role, and the device has Secondaries, which know the top level only and would refuse the whole update")
 	refuseTooLarge    = fault.New(fault.Invalid, "targets_too_large", "the device's targets would grow beyond what clients read")
 	refuseUnavailable = fault.New(fault.Unavailable, "image_repository_unavailable", "the Image repository could not be asked")
 )

@@ -211,10 +211,14 @@ func (d *Director) cancelOrphans(ctx context.Context, tx *sqlx.Tx, ns uptane.Nam
 	}
 	var ended []assignmentRow
 	for _, a := range open {
+		code, why := "ECU_REMOVED", "the device registered without this ECU or with another hardware id"
 		if hw, ok := hardware[a.Serial]; ok && hw == a.HardwareID {
-			continue
+			if len(reg.ECUs) == 1 || !d.delegated(ctx, ns, a.Filename) {
+				continue
+			}
+			code, why = "DELEGATED_IMAGE", "the device has Secondaries now, which would refuse the image of a delegated role"
 		}
-		a.end(Cancelled, "ECU_REMOVED", "the device registered without this ECU or with another hardware id", d.now())
+		a.end(Cancelled, code, why, d.now())
 		if err := d.store.saveAssignment(ctx, tx, ns, a); err != nil {
 			return nil, err
 		}

@@ -83,3 +83,16 @@ func (s store) installed(ctx context.Context, ns uptane.Namespace, filename stri
 		`SELECT COUNT(*) FROM director_ecu WHERE namespace = $1 AND filename = $2 AND active AND installed_at <> 0`, ns, filename)
 	return n, err
 }
+
+// hardwareWithSecondaries returns the hardware ids of all ECUs of devices that
+// have more than one.
+func (s store) hardwareWithSecondaries(ctx context.Context, ns uptane.Namespace) ([]uptane.HardwareID, error) {
+	var ids []uptane.HardwareID
+	err := s.db.SelectContext(ctx, &ids,
+		`SELECT DISTINCT e.hardware_id FROM director_ecu e
+		JOIN director_device d ON d.namespace = e.namespace AND d.device = e.device
+		WHERE e.namespace = $1 AND e.active AND d.primary_serial <> '' AND EXISTS (SELECT 1 FROM director_ecu o
+			WHERE o.namespace = e.namespace AND o.device = e.device AND o.active AND o.serial <> e.serial)
+		ORDER BY e.hardware_id`, ns)
+	return ids, err
+}

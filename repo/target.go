@@ -29,11 +29,14 @@ type Item struct {
 // Target returns a target of the visible metadata: of the top level, or of the
 // role in which clients find it. It answers ErrTargetMissing.
 func (r *Repo) Target(ctx context.Context, ns uptane.Namespace, filename string) (uptane.Target, error) {
-	row, _, err := r.target(ctx, ns, filename)
+	row, role, err := r.target(ctx, ns, filename)
 	if err != nil {
 		return uptane.Target{}, err
 	}
 	t := uptane.Target{Filename: filename, Length: row.Length, Hashes: metadata.Hashes{}}
+	if role != uptane.RoleTargets {
+		t.Delegated = role
+	}
 	sum, err := hex.DecodeString(row.SHA256)
 	if err != nil {
 		return t, fmt.Errorf("reading hash of target %q of %s: %w", filename, ns, err)

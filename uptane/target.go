@@ -23,6 +23,9 @@ type Target struct {
 	Length   int64 // bytes; 0 for OSTree
 	Hashes   metadata.Hashes
 	Custom   Custom
+	// Delegated is the role that names it where that is not the top level. It is
+	// no part of the entry.
+	Delegated Role
 }
 
 // TargetOf reads an entry of targets metadata. Errors wrap ErrMalformed.
