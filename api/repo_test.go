@@ -258,7 +258,8 @@ func TestPushOverHTTP(t *testing.T) {
 	resp, body = e.ask("PUT", "/targets", "signer", e.targets(2, []byte("x")), check, sum)
 	e.want(400, `"cause":["target item error fw/main-1: its bytes were never uploaded"]`, resp, body)
 	resp, body = e.ask("PUT", "/targets", "signer", []byte("{"), check, sum)
-	e.want(400, "invalid_entity", resp, body)
+	e.want(400, `"code":"gate_refused"`, resp, body)
+	e.want(400, `"cause":{"judge":"uptane","rule":"json","role":"targets",`, resp, body)
 	bomb := gzipped(make([]byte, 9<<20))
 	resp, body = e.ask("PUT", "/targets", "signer", bomb, check, sum, "Content-Encoding", "gzip")
 	e.want(413, "", resp, body)
@@ -296,7 +297,7 @@ func TestRootOverHTTP(t *testing.T) {
 	resp, body = e.ask("GET", "/2.root.json", "reader", nil)
 	e.want(200, `"version":2`, resp, body)
 	resp, body = e.ask("PUT", "/tuf/targets", "signer", e.targets(1, nil))
-	e.want(400, "invalid_entity", resp, body)
+	e.want(400, "gate_refused", resp, body)
 	resp, body = e.ask("PUT", "/tuf/other", "signer", nil)
 	e.want(404, "", resp, body)
 }

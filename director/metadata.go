@@ -8,6 +8,7 @@ import (
 
 	"sealift/internal/db"
 	"sealift/uptane"
+	"sealift/uptane/acceptance"
 )
 
 // Metadata returns a document of the Director repository as a device asks for
@@ -120,10 +121,27 @@ func (d *Director) seal(ctx context.Context, ns uptane.Namespace, device uptane.
 	if err != nil {
 		return err
 	}
+	if err := d.accept(ctx, ns, device, role, doc); err != nil {
+		return err
+	}
 	if err := d.store.seal(ctx, ns, device, role, s.Version, doc); err != nil {
 		return err
 	}
 	return errMoved
+}
+
+// accept judges the form of a document before it is stored: once, when it is
+// sealed, so that serving costs nothing more. What is refused is never served; the
+// device keeps what it has.
+func (d *Director) accept(ctx context.Context, ns uptane.Namespace, device uptane.DeviceID, role uptane.Role, doc []byte) error {
+	if err := acceptance.Form(uptane.Uptane, uptane.DirectorRepository, role, doc); err != nil {
+		return ErrRefusedDocument.Wrap(err)
+	}
+	if size := acceptance.SizeOf(uptane.Uptane, uptane.DirectorRepository, role, doc); size.High() {
+		d.log.WarnContext(ctx, "metadata of a device come near what it reads; split the update, or assign fewer images at once",
+			"namespace", ns, "device", device, "role", role, "bytes", size.Bytes, "limit", size.Limit)
+	}
+	return nil
 }
 
 // Root returns the Director's root of that version, the latest for 0, as

@@ -10,6 +10,7 @@ import (
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
 	"sealift/uptane"
+	"sealift/uptane/acceptance"
 )
 
 // readDelegatedTwin opens the TUF document of a delegated role. It reports whether
@@ -21,6 +22,9 @@ func (r *Repo) readDelegatedTwin(ctx context.Context, ns uptane.Namespace, role 
 	}
 	row, trust, err := trustIn(rows, role)
 	if err != nil {
+		return false, err
+	}
+	if err := acceptance.Form(uptane.TUF, uptane.ImageRepository, role, doc); err != nil {
 		return false, err
 	}
 	d, err := uptane.Open[metadata.TargetsType](uptane.TUF, doc, role, trust.Ring, time.Time{})

@@ -38,7 +38,7 @@ func (r *Repo) StageTwin(ctx context.Context, ns uptane.Namespace, role uptane.R
 	if len(doc) > MaxTargets {
 		return tooLarge(role, len(doc))
 	}
-	if role.Valid() && role != uptane.RoleSnapshot && role != uptane.RoleTimestamp {
+	if role == uptane.RoleRoot || role == uptane.RoleTargets {
 		if err := acceptance.Form(uptane.TUF, uptane.ImageRepository, role, doc); err != nil {
 			return err
 		}
