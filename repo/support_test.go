@@ -59,6 +59,7 @@ type world struct {
 	targets crypto.Signer
 	device  *device
 	commits sync.Map // ostree.Checksum that TreeHub has
+	guard   bool     // servers from now on fetch from public addresses only
 
 	mu     sync.Mutex
 	signed map[string]string // role and version -> what was signed
@@ -110,7 +111,7 @@ func (w *world) server() *server {
 	r, err := repo.New(w.t.Context(), repo.Config{
 		DB: w.db, Bucket: w.bucket, Signer: watched{w, vault}, Roots: vault, RootVersion: vault.RootVersion,
 		RoleKeysSince: vault.RoleKeysSince, PutRoots: vault.PutRoots, RootTwins: vault, RequireRoot: vault.RequireRoot, Complete: w.complete,
-		MaxImage: 10_000, PartSize: 1000, Now: w.clock.now,
+		Secrets: w.kek, PrivateRemotes: !w.guard, MaxImage: 10_000, PartSize: 1000, Now: w.clock.now,
 	})
 	if err != nil {
 		w.t.Fatal(err)
