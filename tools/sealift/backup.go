@@ -2,13 +2,11 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
@@ -16,7 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sealift/internal/db"
-	"sealift/internal/diskblob"
+	"sealift/keys"
 	"sealift/repo"
 	"sealift/treehub"
 )
@@ -25,22 +23,10 @@ import (
 const (
 	backupFile   = "backup.json"
 	databaseFile = "sealift.db"
-	backupFormat = 1
 	// A backup begins anew when blobs have been deleted meanwhile; it keeps
 	// what it has, so that each time is shorter.
 	backupTries = 10
 )
-
-// backupNote is backup.json. It is written last: a folder without it is no
-// backup.
-type backupNote struct {
-	Format    int       `json:"format"`
-	Server    string    `json:"server"`    // the version that made it
-	CreatedAt time.Time `json:"createdAt"` // when the database was copied
-	Database  string    `json:"database"`  // SHA-256
-	Blobs     int       `json:"blobs"`
-	Bytes     int64     `json:"bytes"` // of the blobs
-}
 
 // newBackup is `sealift backup`.
 func newBackup() *cobra.Command {
@@ -55,7 +41,11 @@ another disk then.
 
 The master key and the offline folder are not in it. Keep them elsewhere, and apart.
 
-A PostgreSQL database is copied with its own tools: docs/operating.md.`,
+It is sealed with the master key: restore takes what this server has backed up and nobody has
+changed since, and nothing else.
+
+A PostgreSQL database is copied with its own tools, pg_dump first and the blobs afterwards, and
+restored with sealift restore --in-place: docs/operating.md.`,
 		RunE: func(c *cobra.Command, given []string) error {
 			if _, err := s.load(c); err != nil {
 				return err
@@ -70,7 +60,7 @@ A PostgreSQL database is copied with its own tools: docs/operating.md.`,
 
 func runBackup(ctx context.Context, s settings, dir string, link bool, w io.Writer) error {
 	if s.DatabaseURL != "" {
-		return usage(errors.New("the database is PostgreSQL: pg_dump copies it, and docs/operating.md says how to copy the rest"))
+		return usage(errors.New("the database is PostgreSQL: copy it with pg_dump, then the blobs (a bucket: keep old versions of its objects; a folder: rsync); restore both with their tools, then run sealift restore --in-place; docs/operating.md has the steps"))
 	}
 	dir, err := s.newFolder(dir)
 	if err != nil {
@@ -79,9 +69,13 @@ func runBackup(ctx context.Context, s settings, dir string, link bool, w io.Writ
 	if _, err := os.Stat(filepath.Join(s.Data, databaseFile)); err != nil {
 		return usage(fmt.Errorf("there is no database in %s; name the data folder with --data", s.Data))
 	}
-	note, copied, err := s.backUp(ctx, dir, link)
+	kek, err := s.masterKey(false)
 	if err != nil {
-		return fmt.Errorf("%s is no backup: %w", dir, err)
+		return err
+	}
+	note, copied, err := s.backUp(ctx, dir, link, kek, newProgress(w))
+	if err != nil {
+		return errors.Join(fmt.Errorf("%s is no backup: %w", dir, err), emptyFolder(dir))
 	}
 	fmt.Fprintf(w, "Backup in %s: the database, %d blobs, %s (%s of them copied).\n", dir, note.Blobs, bytesOf(note.Bytes), bytesOf(copied))
 	fmt.Fprintf(w, "Not in it, keep them elsewhere: the master key %s, the offline folder.\n", s.MasterKey)
@@ -110,10 +104,20 @@ func (s settings) newFolder(dir string) (string, error) {
 	return dir, nil
 }
 
+// emptyFolder removes what a backup that failed has left, so that the next one
+// finds the folder as this one did, and room on the disk.
+func emptyFolder(dir string) error {
+	list, err := os.ReadDir(dir)
+	for _, e := range list {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+	}
+	return err
+}
+
 // backUp fills dir: the database first, then what it names. A blob that is gone
 // by then was replaced or swept away after the database was copied, so that is
 // done again.
-func (s settings) backUp(ctx context.Context, dir string, link bool) (backupNote, int64, error) {
+func (s settings) backUp(ctx context.Context, dir string, link bool, kek keys.KEK, line *progress) (backupNote, int64, error) {
 	note := backupNote{Format: backupFormat, Server: version}
 	parts, err := s.openParts(ctx, dir, link, toBackup)
 	if err != nil {
@@ -127,7 +131,10 @@ func (s settings) backUp(ctx context.Context, dir string, link bool) (backupNote
 			return note, 0, err
 		}
 		note.CreatedAt = time.Now().UTC().Truncate(time.Second)
-		if moved, err = parts.move(ctx, path); err != nil {
+		if err := opensKeys(ctx, path, kek); err != nil {
+			return note, 0, err
+		}
+		if moved, err = parts.move(ctx, path, line); err != nil {
 			return note, 0, err
 		}
 		if len(moved.gone) == 0 {
@@ -141,20 +148,25 @@ func (s settings) backUp(ctx context.Context, dir string, link bool) (backupNote
 	if err := copySettings(s.Data, dir); err != nil {
 		return note, 0, err
 	}
-	if note.Database, err = fileSum(filepath.Join(dir, databaseFile)); err != nil {
-		return note, 0, err
+	note.Database, err = fileSum(filepath.Join(dir, databaseFile))
+	if err == nil {
+		note.Settings, err = settingsSum(dir)
 	}
-	if err := diskblob.Sync(dir); err != nil {
-		return note, 0, err
-	}
-	raw, err := json.MarshalIndent(note, "", "  ")
 	if err != nil {
 		return note, 0, err
 	}
-	if err := os.WriteFile(filepath.Join(dir, backupFile), append(raw, '\n'), 0o600); err != nil {
-		return note, 0, fmt.Errorf("writing %s: %w", backupFile, err)
+	return note, moved.copied, note.write(dir, kek)
+}
+
+// opensKeys makes sure that the master key is the one of the database: a backup
+// sealed with another could not be restored.
+func opensKeys(ctx context.Context, path string, kek keys.KEK) error {
+	d, err := db.Open(ctx, path)
+	if err != nil {
+		return err
 	}
-	return note, moved.copied, diskblob.Sync(dir)
+	_, err = keys.New(ctx, keys.Config{DB: d, KEK: kek, Log: slog.New(slog.DiscardHandler)})
+	return errors.Join(err, d.Close())
 }
 
 // removeDatabase removes a copy with what SQLite may have put beside it.
@@ -180,19 +192,6 @@ func copySettings(from, to string) error {
 		return fmt.Errorf("copying the settings: %w", err)
 	}
 	return nil
-}
-
-func fileSum(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	sum := sha256.New()
-	if _, err := io.Copy(sum, f); err != nil {
-		return "", fmt.Errorf("reading %s: %w", path, err)
-	}
-	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
 // blobLists are the parts of the blob store and what lists the blobs of each.

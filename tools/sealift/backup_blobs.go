@@ -86,15 +86,22 @@ type transfer struct {
 	gone          []string // keys that rows name and nobody has
 }
 
-// move gives the other side every blob that the database at path names.
-func (p parts) move(ctx context.Context, path string) (transfer, error) {
+// move gives the other side every blob that the database at path names, and
+// shows how far it has come.
+func (p parts) move(ctx context.Context, path string, line *progress) (transfer, error) {
 	var t transfer
+	var mu sync.Mutex
+	stop := line.follow(func() string {
+		mu.Lock()
+		defer mu.Unlock()
+		return fmt.Sprintf("%d blobs, %s, %s of them copied", t.blobs, bytesOf(t.bytes), bytesOf(t.copied))
+	})
+	defer stop()
 	d, err := db.Open(ctx, path)
 	if err != nil {
 		return t, err
 	}
 	defer func() { _ = d.Close() }()
-	var mu sync.Mutex
 	for part, list := range blobLists() {
 		group, ctx := errgroup.WithContext(ctx)
 		group.SetLimit(moveTogether)

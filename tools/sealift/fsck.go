@@ -53,7 +53,7 @@ The server must be stopped, unless its data are in PostgreSQL and a bucket.`,
 func (v *services) fsck(ctx context.Context, w io.Writer) error {
 	line := newProgress(w)
 	account := fsck.New(func(d fsck.Damage) { line.println("DAMAGED  " + plain(d.String())) })
-	stop := line.follow(account)
+	stop := line.follow(func() string { return looked(account.Result()) })
 	err := v.verify(ctx, account)
 	stop()
 	if err != nil {
@@ -118,9 +118,9 @@ func newProgress(w io.Writer) *progress {
 // println writes a line that stays. It may be called while follow runs.
 func (p *progress) println(text string) { p.lines <- text }
 
-// follow shows how far an account has come until the function it returns is
+// follow shows how far something has come until the function it returns is
 // called. Between the two it alone writes.
-func (p *progress) follow(a *fsck.Account) (stop func()) {
+func (p *progress) follow(how func() string) (stop func()) {
 	done, ended := make(chan struct{}), make(chan struct{})
 	tick := time.NewTicker(progressEvery)
 	go func() {
@@ -132,7 +132,7 @@ func (p *progress) follow(a *fsck.Account) (stop func()) {
 				p.erase()
 				fmt.Fprintln(p.w, text)
 			case <-tick.C:
-				p.show(a.Result())
+				p.show(how())
 			case <-done:
 				p.erase()
 				return
@@ -151,14 +151,17 @@ func (p *progress) erase() {
 	}
 }
 
-func (p *progress) show(r fsck.Result) {
-	if p.width == 0 {
-		return
+func (p *progress) show(text string) {
+	if p.width > 0 {
+		fmt.Fprint(p.w, "\r\x1b[K"+text[:min(len(text), max(p.width-1, 0))])
 	}
+}
+
+// looked is how far a check has come.
+func looked(r fsck.Result) string {
 	var parts []string
 	for _, c := range r.Looked {
 		parts = append(parts, fmt.Sprintf("%d %s", c.N, c.Kind))
 	}
-	text := bytesOf(r.Bytes) + " read: " + strings.Join(parts, ", ")
-	fmt.Fprint(p.w, "\r\x1b[K"+text[:min(len(text), max(p.width-1, 0))])
+	return bytesOf(r.Bytes) + " read: " + strings.Join(parts, ", ")
 }

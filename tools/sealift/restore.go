@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"sealift/internal/diskblob"
 )
@@ -46,9 +46,11 @@ it may have been superseded since; and with --offline newer roots and image targ
 from the folder where they were signed. Where they are missing, the repository serves nothing to
 devices until they are there: sealift recovery show says what, and what else is to be done.
 
-With --in-place the data are there already, restored with other tools: PostgreSQL from pg_dump.`,
+With --in-place the data are there already, restored with other tools: PostgreSQL from pg_dump.
+Stop every server first. It can be run again, with --offline for example, whenever a repository
+turns out to be behind.`,
 		Args: func(c *cobra.Command, given []string) error {
-			if want := 1; len(given) != want && !(o.inPlace && len(given) == 0) {
+			if o.inPlace != (len(given) == 0) || len(given) > 1 {
 				return usage(errors.New("one backup is expected, or --in-place without any"))
 			}
 			return nil
@@ -65,7 +67,7 @@ With --in-place the data are there already, restored with other tools: PostgreSQ
 	}
 	s.bind(c)
 	c.Flags().StringVar(&o.offline, "offline", "", "the offline folder, for newer roots and image targets of namespace "+string(defaultNamespace))
-	c.Flags().IntVar(&o.raise, "raise", defaultRaise, "how many versions to leave out; more where a backup is restored again and again")
+	c.Flags().IntVar(&o.raise, "raise", defaultRaise, "how many versions to leave out, as often as there have been restores, which are noted beside the master key")
 	c.Flags().BoolVar(&o.inPlace, "in-place", false, "the database and the blobs were restored with other tools")
 	c.Flags().StringVar(&o.at, "backup-time", "", "with --in-place: when the backup was made, as 2006-01-02T15:04:05Z")
 	c.Flags().BoolVar(&o.whole, "copy", false, "copy contents even on the file system of the backup")
@@ -95,13 +97,7 @@ func runRestore(ctx context.Context, s settings, o restoration, w io.Writer) (er
 		return err
 	}
 	if o.inPlace {
-		at := time.Now()
-		if o.at != "" {
-			if at, err = time.Parse(time.RFC3339, o.at); err != nil {
-				return usage(fmt.Errorf("--backup-time %q: 2006-01-02T15:04:05Z is expected", o.at))
-			}
-		}
-		return s.recover(ctx, o, homes, at, w)
+		return s.restoreInPlace(ctx, o, homes, w)
 	}
 	if s.DatabaseURL != "" {
 		return usage(errors.New("the database is PostgreSQL: restore it with pg_restore and the blobs with their tools, then run sealift restore --in-place"))
@@ -111,6 +107,13 @@ func runRestore(ctx context.Context, s settings, o restoration, w io.Writer) (er
 		return err
 	}
 	if err := s.mustBeNew(o.dir); err != nil {
+		return err
+	}
+	kek, err := s.masterKey(false)
+	if err == nil {
+		err = note.verify(o.dir, s.MasterKey, kek)
+	}
+	if err != nil {
 		return err
 	}
 	place := s.Data
@@ -123,36 +126,52 @@ func runRestore(ctx context.Context, s settings, o restoration, w io.Writer) (er
 			_ = os.RemoveAll(s.Data) // all of it is in the backup
 		}
 	}()
-	if err := s.takeBack(ctx, o, note, w); err != nil {
+	err = s.takeBack(ctx, o, note, w)
+	if err == nil {
+		err = s.recover(ctx, o, homes, note.CreatedAt, w)
+	}
+	if err == nil {
+		err = diskblob.Sync(s.Data)
+	}
+	if err != nil {
 		return err
 	}
-	if err := s.recover(ctx, o, homes, note.CreatedAt, w); err != nil {
-		return err
-	}
-	if err := errors.Join(diskblob.Sync(s.Data), os.Rename(s.Data, place), diskblob.Sync(filepath.Dir(place))); err != nil {
-		return fmt.Errorf("finishing %s: %w", place, err)
+	// In place of an empty folder too, and of nothing else.
+	if err := unix.Rename(s.Data, place); err != nil {
+		return fmt.Errorf("giving %s its name: %w", place, err)
 	}
 	fmt.Fprintf(w, "Restored into %s. Next: sealift serve --data %s, then sealift recovery show.\n", place, place)
+	return diskblob.Sync(filepath.Dir(place))
+}
+
+// restoreInPlace is for data that other tools have restored.
+func (s settings) restoreInPlace(ctx context.Context, o restoration, homes offlineHomes, w io.Writer) error {
+	at, err := time.Parse(time.RFC3339, o.at)
+	if err != nil {
+		return usage(errors.New("--in-place needs --backup-time, when the backup was made, as 2006-01-02T15:04:05Z"))
+	}
+	if !o.noFsck {
+		if err := s.fsck(ctx, w); err != nil {
+			return err
+		}
+	}
+	if err := s.recover(ctx, o, homes, at, w); err != nil {
+		return fmt.Errorf("%w; serve nothing before sealift restore --in-place has succeeded", err)
+	}
+	fmt.Fprintln(w, "Restored. Next: sealift serve, then sealift recovery show.")
 	return nil
 }
 
-// readBackup reads what a backup says of itself.
-func readBackup(dir string) (backupNote, error) {
-	var note backupNote
-	raw, err := os.ReadFile(filepath.Join(dir, backupFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return note, usage(fmt.Errorf("%s is no backup, or one that broke off: it has no %s", dir, backupFile))
-	}
-	if err == nil {
-		err = json.Unmarshal(raw, &note)
-	}
-	if err == nil && note.Format != backupFormat {
-		err = fmt.Errorf("format %d is not known here; use sealift %s", note.Format, note.Server)
-	}
+// fsck verifies what was restored.
+func (s settings) fsck(ctx context.Context, w io.Writer) error {
+	v, err := openServices(ctx, s, slog.New(slog.DiscardHandler), false)
 	if err != nil {
-		return note, fmt.Errorf("reading %s: %w", backupFile, err)
+		return err
 	}
-	return note, nil
+	if err = v.fsck(ctx, w); err != nil {
+		err = fmt.Errorf("%w; with --no-fsck it is restored as it is", err)
+	}
+	return errors.Join(err, v.close())
 }
 
 // mustBeNew refuses to write over anything.
@@ -174,8 +193,12 @@ func (s settings) mustBeNew(dir string) error {
 	if len(list) > 0 {
 		return usage(fmt.Errorf("the data folder %s is not empty; move it away, or name another place with --data", s.Data))
 	}
-	if err := os.Remove(s.Data); err != nil {
-		return fmt.Errorf("clearing the data folder: %w", err)
+	var here, above unix.Stat_t
+	if err := errors.Join(unix.Stat(s.Data, &here), unix.Stat(filepath.Dir(s.Data), &above)); err != nil {
+		return fmt.Errorf("reading the data folder: %w", err)
+	}
+	if here.Dev != above.Dev {
+		return usage(fmt.Errorf("%s is a file system of its own and cannot be put in place at once; name a folder in it with --data", s.Data))
 	}
 	return nil
 }
@@ -193,7 +216,7 @@ func (s settings) takeBack(ctx context.Context, o restoration, note backupNote, 
 	if err != nil {
 		return err
 	}
-	moved, err := parts.move(ctx, path)
+	moved, err := parts.move(ctx, path, newProgress(w))
 	if err = errors.Join(err, parts.close()); err != nil {
 		return err
 	}
@@ -207,15 +230,7 @@ func (s settings) takeBack(ctx context.Context, o restoration, note backupNote, 
 	if o.noFsck {
 		return nil
 	}
-	v, err := openServices(ctx, s, slog.New(slog.DiscardHandler), false)
-	if err != nil {
-		return err
-	}
-	err = v.fsck(ctx, w)
-	if err != nil {
-		err = fmt.Errorf("%w; with --no-fsck it is restored as it is", err)
-	}
-	return errors.Join(err, v.close())
+	return s.fsck(ctx, w)
 }
 
 func copyFile(to, from string) error {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -15,12 +16,48 @@ import (
 	"sealift/director"
 	"sealift/internal/fault"
 	"sealift/internal/home"
+	"sealift/keys"
 	"sealift/uptane"
 )
 
 // offlineHomes are the signing homes of an offline folder; nil where none was
 // named.
 type offlineHomes map[uptane.Repository]*home.Home
+
+// belong makes sure that the homes are of this server: roots that both sides
+// have are the same.
+func (homes offlineHomes) belong(ctx context.Context, vault *keys.Vault, dir string) error {
+	for repository, h := range homes {
+		last, err := vault.RootVersion(ctx, defaultNamespace, repository)
+		if err != nil {
+			return err
+		}
+		list, err := h.Roots()
+		if err != nil {
+			return err
+		}
+		for _, kept := range list {
+			if int(kept.Version) > last {
+				break
+			}
+			ours, err := vault.Root(ctx, defaultNamespace, repository, int(kept.Version))
+			if err != nil {
+				return err
+			}
+			if !sameRoot(ours, kept.Uptane) {
+				return usage(fmt.Errorf("%s belongs to another server: its root %d of the %s repository is another one", dir, kept.Version, repository))
+			}
+		}
+	}
+	return nil
+}
+
+// sameRoot tells whether two documents say the same, whoever signed them.
+func sameRoot(a, b []byte) bool {
+	x, err := uptane.ParseEnvelope(uptane.Uptane, a)
+	y, other := uptane.ParseEnvelope(uptane.Uptane, b)
+	return err == nil && other == nil && bytes.Equal(x.Signed, y.Signed)
+}
 
 // fromOffline is who shows what the offline folder has.
 const fromOffline = "the offline folder"
@@ -51,8 +88,12 @@ func (s settings) recover(ctx context.Context, o restoration, homes offlineHomes
 	if err != nil {
 		return err
 	}
+	if err := homes.belong(ctx, v.Vault, o.offline); err != nil {
+		return err
+	}
+	raise := o.raise * s.countRestore(time.Now(), w)
 	for _, ns := range list {
-		r := recoverer{services: v, ns: ns, raise: o.raise, w: w}
+		r := recoverer{services: v, ns: ns, raise: raise, w: w}
 		if ns == defaultNamespace {
 			r.homes = homes
 		}
@@ -61,9 +102,10 @@ func (s settings) recover(ctx context.Context, o restoration, homes offlineHomes
 		}
 	}
 	if homes == nil {
-		fmt.Fprintln(w, "No --offline was given. If a root or image targets were signed since the backup, restore again with it.")
+		fmt.Fprintln(w, "No --offline was given. If a root or image targets were signed since the backup, run sealift restore --in-place with it before sealift serve.")
 	}
-	fmt.Fprintln(w, "Gone with the time since the backup: uploads and pushes, tokens made or revoked, certificates revoked, devices provisioned or registered.")
+	fmt.Fprintln(w, "Gone with the time since the backup: uploads, pushes and updates, tokens made, devices provisioned or registered.")
+	fmt.Fprintln(w, "Do again what was revoked since, tokens and devices: they are let in as before.")
 	return nil
 }
 
@@ -128,6 +170,11 @@ func (r recoverer) roots(ctx context.Context, repository uptane.Repository) erro
 			err = r.Vault.PutRoots(ctx, r.ns, repository, s.Uptane, nil)
 		}
 		if f := fault.Of(err); f != nil {
+			if s.Version == list[len(list)-1].Version && !r.follows(ctx, repository, s.Uptane) {
+				r.say("root %d of the %s repository lacks signatures, so it was never published; it is left out", s.Version, repository)
+				list = list[:len(list)-1]
+				break
+			}
 			r.say("root %d of the %s repository is not acceptable: %s", s.Version, repository, f.Cause())
 			break
 		}
@@ -139,11 +186,28 @@ func (r recoverer) roots(ctx context.Context, repository uptane.Repository) erro
 	if last > before {
 		r.say("root %d of the %s repository is back, the backup had %d", last, repository, before)
 	}
+	if len(list) == 0 {
+		return nil
+	}
 	newest := int(list[len(list)-1].Version)
 	if newest > last {
 		r.say("root %d of the %s repository exists and cannot be taken: version %d is missing; it serves nothing until then", newest, repository, last+1)
 	}
 	return r.Vault.ShowRoot(ctx, r.ns, repository, newest, fromOffline)
+}
+
+// follows tells whether a root has the signatures to follow the current one.
+func (r recoverer) follows(ctx context.Context, repository uptane.Repository, doc []byte) bool {
+	raw, err := r.Vault.Root(ctx, r.ns, repository, 0)
+	if err != nil {
+		return false
+	}
+	current, err := uptane.OpenRoot(uptane.Uptane, raw, nil, time.Time{})
+	if err != nil {
+		return false
+	}
+	_, err = uptane.OpenRoot(uptane.Uptane, doc, &current.Payload, time.Time{})
+	return err == nil
 }
 
 // targets brings the image targets back that were published since.
