@@ -77,6 +77,17 @@ func (c *crew) finish() {
 	c.wait.Wait()
 }
 
+// ask makes another server of the same data the one to verify.
+func (c *crew) ask(s *server) {
+	c.operator.s = s
+	for _, p := range c.pushers {
+		p.s = s
+	}
+	for _, v := range c.cars {
+		v.s = s
+	}
+}
+
 // figures is what was acknowledged.
 type figures struct{ objects, commits, manifests, events, assignments int }
 

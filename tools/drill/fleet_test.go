@@ -159,7 +159,7 @@ func (c *car) work(ctx context.Context, done <-chan struct{}) error {
 			default:
 			}
 		}
-		if !rest(ctx, 300*time.Millisecond) {
+		if !rest(ctx, 400*time.Millisecond) {
 			return fmt.Errorf("%s: %w", c.OEMID(), errors.Join(err, ctx.Err()))
 		}
 	}

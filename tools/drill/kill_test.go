@@ -31,7 +31,7 @@ func TestKilled(t *testing.T) {
 }
 
 func killed(t *testing.T, env ...string) {
-	ctx, stop := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, stop := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer stop()
 	moments := newMoments(t)
 	s := newServer(t, t.TempDir(), env...)
@@ -49,7 +49,7 @@ func killed(t *testing.T, env ...string) {
 	s.stop()
 	t.Logf("drill: %d kills; acknowledged and there: %d objects in %d commits, %d manifests, %d events, %d assignments; %s",
 		kills, f.objects, f.commits, f.manifests, f.events, f.assignments, leftOver(s.fsck()))
-	if f.objects < 60 || f.manifests < 2*cars || f.events < cars || f.assignments < cars {
+	if f.objects < 40 || f.manifests < 2*cars || f.events < cars || f.assignments < cars {
 		t.Error("too little was under way for the kills to mean anything")
 	}
 	if no := c.refused(); len(no) > 0 {
@@ -84,7 +84,7 @@ func newMoments(t *testing.T) *moments {
 // await returns at the next moment.
 func (m *moments) await(ctx context.Context, t *tally) {
 	k := []kind{object, report, assignment}[m.turn%3]
-	n := 1 + m.IntN(map[kind]int{object: 40, report: 40, assignment: 5}[k])
+	n := 1 + m.IntN(map[kind]int{object: 25, report: 40, assignment: 5}[k])
 	m.turn++
 	longest := patience
 	if k == assignment { // there may be nothing left to assign

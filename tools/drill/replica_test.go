@@ -26,7 +26,7 @@ func TestWhatServersStandOn(t *testing.T) {
 }
 
 // replicasKilled kills each of two servers, twice, and demands that the other one
-// goes on as if nothing had happened.
+// goes on as if nothing had happened, and has all that was acknowledged.
 func replicasKilled(t *testing.T, servers ...*server) {
 	t.Helper()
 	const kills = 4
@@ -48,7 +48,8 @@ func replicasKilled(t *testing.T, servers ...*server) {
 	for _, c := range crews {
 		c.finish()
 	}
-	for _, c := range crews {
+	for i, c := range crews {
+		c.ask(servers[(i+1)%2])
 		f := c.verify(ctx)
 		sum.objects += f.objects
 		sum.manifests += f.manifests
