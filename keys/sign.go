@@ -51,7 +51,7 @@ func (v *Vault) sign(ctx context.Context, job uptane.Job, msg []byte) ([]uptane.
 		if err != nil {
 			return nil, err
 		}
-		recorded, err := v.record(ctx, job, signers, msg)
+		recorded, err := v.enterUse(ctx, job, signers, msg)
 		if err != nil {
 			return nil, err
 		}
@@ -66,14 +66,14 @@ func (v *Vault) sign(ctx context.Context, job uptane.Job, msg []byte) ([]uptane.
 	return nil, uptane.ErrRootChanged
 }
 
-// record enters the use of all keys at once, or of none because the root is
+// enterUse records the use of all keys at once, or of none because the root is
 // no longer current.
-func (v *Vault) record(ctx context.Context, job uptane.Job, signers []onlineSigner, msg []byte) (bool, error) {
+func (v *Vault) enterUse(ctx context.Context, job uptane.Job, signers []onlineSigner, msg []byte) (bool, error) {
 	now, number, err := v.checkClock(ctx)
 	if err != nil {
 		return false, err
 	}
-	r := record{Job: job, SHA256: hexSum(msg), Signed: now, Clock: number}
+	r := use{Job: job, SHA256: hexSum(msg), Signed: now, Clock: number}
 	var added bool
 	if len(signers) == 1 {
 		r.KeyID = signers[0].key.ID()

@@ -104,8 +104,8 @@ func (s store) onlineKeys(ctx context.Context, q sqlx.QueryerContext, ns uptane.
 	return rows, err
 }
 
-// record is one use of one key.
-type record struct {
+// use is one use of one key.
+type use struct {
 	Job    uptane.Job
 	KeyID  uptane.KeyID
 	SHA256 string
@@ -115,7 +115,7 @@ type record struct {
 
 // addRecord enters r unless the root is no longer the one of the job: added
 // is false then.
-func (s store) addRecord(ctx context.Context, x sqlx.ExecerContext, r record) (added bool, err error) {
+func (s store) addRecord(ctx context.Context, x sqlx.ExecerContext, r use) (added bool, err error) {
 	id, err := newID()
 	if err != nil {
 		return false, err

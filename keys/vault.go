@@ -41,6 +41,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"sealift/internal/db"
+	"sealift/keys/record"
 	"sealift/uptane"
 )
 
@@ -73,6 +74,8 @@ type Vault struct {
 	log   *slog.Logger
 	actor func(context.Context) string
 	enrol func(context.Context, uptane.Namespace, uptane.OEMID) (uptane.DeviceID, error)
+
+	record *record.Log
 
 	stamps stamps
 	clock  clock
@@ -109,12 +112,16 @@ func New(ctx context.Context, c Config) (*Vault, error) {
 	if v.actor == nil {
 		v.actor = func(context.Context) string { return "local" }
 	}
+	v.record = record.New(record.Config{DB: c.DB, Now: v.now, Log: v.log})
 	var err error
 	if v.seals, err = openSeals(ctx, v.store, c.KEK, v.now()); err != nil {
 		return nil, fmt.Errorf("opening vault: %w", err)
 	}
 	return v, nil
 }
+
+// Record is the tree of hashes over all that was signed and done.
+func (v *Vault) Record() *record.Log { return v.record }
 
 // Counters are numbers since the start, for monitoring.
 type Counters struct {

@@ -91,6 +91,9 @@ type Config struct {
 	// Complete returns a fault that names what is absent unless a commit is
 	// completely stored in TreeHub.
 	Complete func(context.Context, uptane.Namespace, ostree.Checksum) error
+	// Witnessed is what a new timestamp says in its custom, so that whoever has
+	// the timestamp is a witness of it: the head of the record. Nil says nothing.
+	Witnessed func(context.Context) (map[string]any, error)
 	// Secrets seals the headers of remote delegations; nil takes none.
 	Secrets Secrets
 	// PrivateRemotes lets remote delegations be fetched from addresses that are

@@ -47,6 +47,11 @@ func (r *Repo) seal(ctx context.Context, t tree, e edition, base stand) (snapsho
 		return snapshot, timestamp, err
 	}
 	j.role, j.life, j.snapshot = uptane.RoleTimestamp, TimestampLife, snapshot
+	if r.cfg.Witnessed != nil {
+		if j.custom, err = r.cfg.Witnessed(ctx); err != nil {
+			return snapshot, timestamp, err
+		}
+	}
 	timestamp, err = r.sealRole(ctx, j)
 	return snapshot, timestamp, err
 }
@@ -59,7 +64,8 @@ type job struct {
 	base     stand // the visible edition, which this one replaces or is
 	role     uptane.Role
 	life     time.Duration
-	snapshot documentRow // what a timestamp is about
+	snapshot documentRow    // what a timestamp is about
+	custom   map[string]any // that a timestamp carries
 }
 
 // sealRole writes a document ahead, or finds the one written before, signs it
@@ -200,6 +206,9 @@ func (j job) payload(version int, expires time.Time) ([]byte, error) {
 	t, err := uptane.NewTimestamp(j.flavour, int64(version), expires, j.snapshot.Document)
 	if err != nil {
 		return nil, err
+	}
+	if j.custom != nil {
+		t.UnrecognizedFields = map[string]any{"custom": j.custom}
 	}
 	return uptane.Payload(j.flavour, j.role, t)
 }

@@ -97,3 +97,16 @@ func Frame(f Flavour, payload []byte, sigs ...RawSig) []byte {
 	e.Add(f, sigs...)
 	return e.Encode(f)
 }
+
+// Message returns the bytes that the signatures of a document are about. It
+// tells the flavour by what the document is. Nothing is verified.
+func Message(raw []byte) ([]byte, error) {
+	signed, _, err := parseEnvelope(Uptane, raw, canonical.Options{ASCII: true})
+	if err == nil {
+		return Uptane.message(signed), nil
+	}
+	if signed, _, other := parseEnvelope(TUF, raw, canonical.Options{}); other == nil {
+		return TUF.message(signed), nil
+	}
+	return nil, err
+}

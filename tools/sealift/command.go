@@ -19,7 +19,7 @@ func newCommand() *cobra.Command {
 	root.SetVersionTemplate("sealift {{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	root.AddCommand(
-		newInit(), newServe(), newConfig(), newClock(), newFsck(), newBackup(), newRestore(), newDemo(),
+		newInit(), newServe(), newConfig(), newClock(), newFsck(), newAudit(), newBackup(), newRestore(), newDemo(),
 		newStatus(), newDevice(), newTarget(), newUpdate(), newToken(), newCA(), newCommit(), newTUF(), newRecovery(),
 		&cobra.Command{
 			Use: "version", Short: "Print the version", Args: args(cobra.NoArgs),

@@ -61,6 +61,9 @@ func runServe(ctx context.Context, s settings, out, logTo io.Writer) (err error)
 	if err != nil {
 		return err
 	}
+	if err := v.seal(ctx, s, out, log); err != nil {
+		return err
+	}
 	printListeners(out, listeners)
 	go v.sweep(ctx, log)
 	return serveAll(ctx, listeners, log)

@@ -139,8 +139,10 @@ func (s settings) databaseURL() string {
 	if s.DatabaseURL != "" {
 		return s.DatabaseURL
 	}
-	return "sqlite:" + filepath.Join(s.Data, "sealift.db")
+	return "sqlite:" + s.sqliteFile()
 }
+
+func (s settings) sqliteFile() string { return filepath.Join(s.Data, databaseFile) }
 
 // bucket opens the part of the blob store that one service has for itself.
 func (s settings) bucket(ctx context.Context, part string) (*blob.Bucket, error) {

@@ -38,6 +38,7 @@ type settings struct {
 	LogFormat      string
 	LogLevel       string
 	MasterPassFile string
+	RecordHeads    []string
 }
 
 // secretSettings are masked by `sealift config print`.
@@ -62,6 +63,7 @@ func settingFlags(s *settings) *pflag.FlagSet {
 	f.BoolVar(&s.Dev, "dev", false, "allow localhost as the only name; for trying out")
 	f.StringVar(&s.APICert, "api-cert", "", "certificate for the api instead of one of the server's own CA")
 	f.StringVar(&s.APIKey, "api-key", "", "key of --api-cert")
+	f.StringSliceVar(&s.RecordHeads, "record-heads", nil, "where heads of the record go: stdout, the URL of a webhook or of a bucket (repeatable)")
 	f.StringVar(&s.LogFormat, "log-format", "text", "text or json")
 	f.StringVar(&s.LogLevel, "log-level", "info", "debug, info, warn or error")
 	return f

@@ -70,7 +70,7 @@ func Open(ctx context.Context, c Config) (_ *Services, err error) {
 	}
 	if s.Repo, err = repo.New(ctx, repo.Config{
 		DB: c.DB, Bucket: c.Images, Signer: s.Vault, Roots: s.Vault, RootVersion: s.Vault.RootVersion, RoleKeysSince: s.Vault.RoleKeysSince,
-		PutRoots: s.Vault.PutRoots, RootTwins: s.Vault, RequireRoot: s.Vault.RequireRoot, Complete: s.TreeHub.RequireComplete, Now: c.Now, Log: c.Log,
+		PutRoots: s.Vault.PutRoots, RootTwins: s.Vault, RequireRoot: s.Vault.RequireRoot, Complete: s.TreeHub.RequireComplete, Witnessed: s.witnessed, Now: c.Now, Log: c.Log,
 	}); err != nil {
 		return nil, err
 	}
@@ -78,6 +78,15 @@ func Open(ctx context.Context, c Config) (_ *Services, err error) {
 		DB: c.DB, Signer: s.Vault, Roots: s.Vault, Keys: s.Vault, Images: s.Repo, Journal: s.Registry, Began: s.began, Now: c.Now, Log: c.Log, Actor: c.Actor,
 	})
 	return s, err
+}
+
+// witnessed is what timestamps say of the record.
+func (s *Services) witnessed(ctx context.Context) (map[string]any, error) {
+	head, err := s.Vault.Record().Head(ctx)
+	if err != nil || head.Size == 0 {
+		return nil, err
+	}
+	return head.Custom(), nil
 }
 
 // enrol makes a device of a customer's own CA known at its first contact.
