@@ -74,7 +74,7 @@ func CheckFilename(name string) error {
 		ok = ok && segment != "" && segment != "."
 	}
 	if !ok {
-		return fmt.Errorf("checking target file name %q: %w", name, ErrName)
+		return fmt.Errorf("checking target file name %q: %w: it is 1 to 253 printable ASCII characters, without empty or dotted segments", name, ErrName)
 	}
 	return nil
 }

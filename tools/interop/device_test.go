@@ -20,7 +20,8 @@ import (
 type board struct {
 	dir, name, hwid string
 	ostree          bool
-	patience        time.Duration // with one run of the client
+	patience        time.Duration      // with one run of the client
+	secondaryKind   func(i int) string // hardware ids, from 1; "sensor" for all unless given
 	s               *server
 }
 
@@ -83,6 +84,10 @@ func (b *board) writeConfig(t *testing.T, o boardOptions) {
 	p("[uptane]\nkey_type = %q\npolling_sec = 1\nsecondary_config_file = %q", key, filepath.Join(b.dir, "secondaries.json"))
 	p("[storage]\npath = %q", filepath.Join(b.dir, "storage"))
 	p("[import]\nbase_path = %q", filepath.Join(b.dir, "import"))
+	if mode == "DeviceCred" { // as aktualizr-cert-provider writes them
+		p("tls_cacert_path = \"root.crt\"\ntls_clientcert_path = \"client.pem\"\ntls_pkey_path = \"pkey.pem\"")
+		p("[tls]\nserver_url_path = %q", filepath.Join(b.dir, "import", "gateway.url"))
+	}
 	p("[pacman]\nimages_path = %q", filepath.Join(b.dir, "images"))
 	if o.ostree {
 		p("type = \"ostree\"\nos = \"dummy-os\"\nsysroot = %q\nbooted = \"booted\"\npackages_file = %q", filepath.Join(b.dir, "sysroot"), filepath.Join(b.dir, "package.manifest"))
@@ -93,15 +98,18 @@ func (b *board) writeConfig(t *testing.T, o boardOptions) {
 	write(t, filepath.Join(b.dir, "sota.toml"), c.String())
 }
 
-// writeSecondaries gives the board n virtual Secondaries of hardware id sensor.
+// writeSecondaries gives the board n virtual Secondaries.
 func (b *board) writeSecondaries(t *testing.T, n int) {
 	t.Helper()
 	var list []string
 	for i := range n {
-		d := filepath.Join(b.dir, fmt.Sprintf("sec%d", i+1))
+		d, kind := filepath.Join(b.dir, fmt.Sprintf("sec%d", i+1)), "sensor"
+		if b.secondaryKind != nil {
+			kind = b.secondaryKind(i + 1)
+		}
 		mkdir(t, d, 0o700)
-		list = append(list, fmt.Sprintf(`{"partial_verifying":false,"ecu_serial":"%s-sensor-%d","ecu_hardware_id":"sensor","full_client_dir":%q,"ecu_private_key":"sec.private","ecu_public_key":"sec.public","firmware_path":%q,"target_name_path":%q,"metadata_path":%q}`,
-			b.name, i+1, d, filepath.Join(d, "firmware.bin"), filepath.Join(d, "target_name"), filepath.Join(d, "metadata")))
+		list = append(list, fmt.Sprintf(`{"partial_verifying":false,"ecu_serial":"%s-sensor-%d","ecu_hardware_id":%q,"full_client_dir":%q,"ecu_private_key":"sec.private","ecu_public_key":"sec.public","firmware_path":%q,"target_name_path":%q,"metadata_path":%q}`,
+			b.name, i+1, kind, d, filepath.Join(d, "firmware.bin"), filepath.Join(d, "target_name"), filepath.Join(d, "metadata")))
 	}
 	write(t, filepath.Join(b.dir, "secondaries.json"), `{"virtual":[`+strings.Join(list, ",")+`]}`)
 }

@@ -110,14 +110,19 @@ func (s *server) env(more []string) []string {
 	return append(append(os.Environ(), "PATH="+ours+":"+os.Getenv("PATH"), "SEALIFT_PASSPHRASE="+offlinePassphrase, "GARAGE_SIGN_PASSPHRASE=interop build"), more...)
 }
 
+// command is one of our own programs in the server's folder.
+func (s *server) command(ctx context.Context, env []string, name string, args ...string) *exec.Cmd {
+	c := exec.CommandContext(ctx, filepath.Join(ours, name), args...)
+	c.Dir, c.Env = s.dir, s.env(env)
+	return c
+}
+
 // run runs one of our own programs to its end and returns what it printed.
 func (s *server) run(t *testing.T, env []string, name string, args ...string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	c := exec.CommandContext(ctx, filepath.Join(ours, name), args...)
-	c.Dir, c.Env = s.dir, s.env(env)
-	out, err := c.CombinedOutput()
+	out, err := s.command(ctx, env, name, args...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
 	}

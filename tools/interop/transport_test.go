@@ -5,9 +5,9 @@ package interop
 import (
 	"bytes"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"path"
 	"strconv"
 	"strings"
@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"sealift/fixtures/fault"
+	"sealift/internal/web"
 	"sealift/keys/pki"
 )
 
@@ -171,11 +172,13 @@ func (l *liar) elsewhere(t *testing.T) *elsewhere {
 	e := &elsewhere{blobs: map[string][]byte{}}
 	tls, err := l.services.Vault.TLSConfig(t.Context(), pki.Names{DNS: []string{"localhost"}, IPs: []net.IP{net.IPv4(127, 0, 0, 1)}})
 	must(t, err)
-	server := httptest.NewUnstartedServer(e)
-	server.TLS = tls
-	server.StartTLS()
-	t.Cleanup(server.Close)
-	e.url = server.URL
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	server := web.Server(e, slog.New(slog.DiscardHandler))
+	server.TLSConfig = tls
+	go func() { _ = server.ServeTLS(listener, "", "") }()
+	t.Cleanup(func() { _ = server.Close() })
+	e.url = "https://" + listener.Addr().String()
 	return e
 }
 
