@@ -61,6 +61,25 @@ func ready(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// handshake VERSION URL speaks TLS up to that version; it must be refused where
+// the command is negated.
+func handshake(ts *testscript.TestScript, neg bool, args []string) {
+	versions := map[string]uint16{"1.1": tls.VersionTLS11, "1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}
+	if len(args) != 2 || versions[args[0]] == 0 {
+		ts.Fatalf("usage: handshake VERSION URL")
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM([]byte(ts.ReadFile("sealift-out/server_ca.pem")))
+	c, err := tls.Dial("tcp", strings.TrimPrefix(args[1], "https://"), &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS10, MaxVersion: versions[args[0]]})
+	if err == nil {
+		_ = c.Close()
+	}
+	var alert tls.AlertError
+	if neg && !(errors.As(err, &alert) || err != nil && strings.Contains(err.Error(), "protocol version")) || !neg && err != nil {
+		ts.Fatalf("TLS %s: %v", args[0], err)
+	}
+}
+
 // begun is the key under which a script keeps when it began.
 type begun struct{}
 

@@ -44,7 +44,7 @@ func run(t *testing.T, setUp func(*testscript.Env) error, engine string) {
 			return name == engine, nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"needs": needs, "ready": ready, "exits": exits, "within": within, "retry": retry, "read": read,
+			"needs": needs, "ready": ready, "exits": exits, "within": within, "handshake": handshake, "retry": retry, "read": read,
 			"offline-keys": offlineKeys, "commit-tree": commitTree,
 			"gotuf": tuf.gotuf, "tufjs": tuf.js,
 		},
