@@ -60,7 +60,7 @@ func (c bareConfig) takeManifest(w http.ResponseWriter, r *http.Request) {
 }
 
 // runBare serves until in ends.
-func runBare(in io.Reader, out io.Writer) error {
+func runBare(in io.Reader) error {
 	d := json.NewDecoder(in)
 	var c bareConfig
 	if err := d.Decode(&c); err != nil {
@@ -83,7 +83,6 @@ func runBare(in io.Reader, out io.Writer) error {
 		_, _ = io.Copy(io.Discard, in)
 		_ = s.Close()
 	}()
-	fmt.Fprintln(out, "starting")
 	if err := s.ListenAndServeTLS(c.Chain, c.Key); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}

@@ -7,44 +7,51 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 )
 
 const (
-	changeTurns   = 15
-	changesAtOnce = 20 // in a turn, one after the other
+	changesAtOnce = 10 // in a turn, one after the other
 	changeRiders  = 12
+	leastChanges  = 15 // turns
+	mostChanges   = 60
+	changeTime    = 12 * time.Second
+	// changePace is how often so many devices may report in the long run.
+	changePace = 50 * time.Millisecond
 )
 
-// changes measures how long it takes until a manifest that changes what a device
-// runs is on disk, against one committed INSERT in the same engine.
-func changes(ctx context.Context, _ options) ([]figure, error) {
-	lite, err := changeRatio(ctx, "sqlite", "")
-	if err != nil {
-		return nil, err
+func changeMeasure() measure {
+	m := measure{name: "change", limit: 90 * time.Second, run: measureChanges}
+	for _, engine := range []string{"sqlite", "postgresql"} {
+		m.figures = append(m.figures, figure{Name: changeName(engine), Unit: "x", Op: "<=", Goal: 3}, figure{Name: changeTimeName(engine), Unit: "ms"})
+	}
+	return m
+}
+
+func changeName(engine string) string     { return "durable_change_ratio_" + engine }
+func changeTimeName(engine string) string { return "durable_change_" + engine }
+
+// measureChanges measures how long it takes until a manifest that changes what a
+// device runs is on disk, against one committed INSERT in the same engine.
+func measureChanges(ctx context.Context, r *results) error {
+	if err := changeRatio(ctx, r, "sqlite", ""); err != nil {
+		return err
 	}
 	p, err := startPostgres(ctx)
 	if errors.Is(err, errNoPostgres) {
-		f := changeFigure("postgresql")
-		f.Missing = err.Error()
-		return []figure{lite, f}, nil
+		r.miss(err.Error(), changeName("postgresql"), changeTimeName("postgresql"))
+		return nil
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
-	big, err := changeRatio(ctx, "postgresql", p.url())
-	return []figure{lite, big}, errors.Join(err, p.stop())
-}
-
-func changeFigure(engine string) figure {
-	return figure{Name: "durable_change_ratio_" + engine, Unit: "x", Op: "<=", Goal: 3, Samples: changeTurns * changesAtOnce}
+	return errors.Join(changeRatio(ctx, r, "postgresql", p.url()), p.stop())
 }
 
 // changer reports new images of devices, each over a connection that stays.
 type changer struct {
 	devices []*rider
-	lines   []*line
+	lines   lines
 	made    int
 }
 
@@ -69,96 +76,74 @@ func (c *changer) report() (time.Duration, error) {
 	return time.Since(begin), err
 }
 
-func changeRatio(ctx context.Context, engine, url string) (figure, error) {
-	f := changeFigure(engine)
+func changeRatio(ctx context.Context, r *results, engine, url string) error {
 	s, err := newServer(ctx, url)
 	if err != nil {
-		return f, err
+		return err
 	}
 	defer s.end()
 	if err := s.start(ctx); err != nil {
-		return f, err
+		return err
 	}
 	c := &changer{}
 	if c.devices, err = s.register(ctx, changeRiders); err != nil {
-		return f, err
+		return err
 	}
-	for _, d := range c.devices {
-		l, err := dial(ctx, s.gateway, &d.cert)
-		if err != nil {
-			return f, err
-		}
-		defer l.close()
-		c.lines = append(c.lines, l)
+	here := target{name: "sealift", address: s.gateway}
+	if c.lines, err = here.connect(ctx, c.devices); err != nil {
+		return err
 	}
+	defer c.lines.close()
 	if url == "" {
 		url = "sqlite:" + filepath.Join(s.dir, "entries.db") // on the same disk
 	}
 	e, err := openEntries(ctx, url)
 	if err != nil {
-		return f, err
+		return err
 	}
 	defer e.db.Close()
 	ours, theirs, ratios, err := changeRace(ctx, c, e)
 	if err != nil {
-		return f, err
+		return err
 	}
-	f.Value = median(ratios)
-	f.Note = fmt.Sprintf("a manifest %.2f ms, an INSERT %.2f ms, medians", 1e3*median(ours), 1e3*median(theirs))
-	if f.judged().Met {
-		return f, nil
+	r.take(changeName(engine), ratios, "a manifest over TLS %.2f ms, an INSERT of 300 bytes %.2f ms", median(ours), median(theirs))
+	r.take(changeTimeName(engine), ours, "")
+	if !r.wantsProfile(changeName(engine)) {
+		return nil
 	}
-	note, err := s.profileChanges(ctx, f.Name, c)
-	f.Note += "; " + note
-	return f, err
+	pace := time.NewTicker(changePace / changeRiders)
+	defer pace.Stop()
+	note, err := s.profileWhile(ctx, changeName(engine), func() error {
+		<-pace.C
+		_, err := c.report()
+		return err
+	})
+	r.note(changeName(engine), note)
+	return err
 }
 
+// changeRace returns the milliseconds of both, and their ratio, turn by turn.
 func changeRace(ctx context.Context, c *changer, e *entries) (ours, theirs, ratios []float64, err error) {
 	body := strings.Repeat("x", 300)
-	for turn := range changeTurns + 1 {
+	err = interleave(ctx, leastChanges, mostChanges, changeTime, func(number int) error {
 		var own, others []float64
 		for range changesAtOnce {
 			took, err := c.report()
 			if err != nil {
-				return nil, nil, nil, err
+				return err
 			}
-			own = append(own, took.Seconds())
+			own = append(own, 1e3*took.Seconds())
 			begin := time.Now()
 			if err := e.add(ctx, fmt.Sprint(c.made), begin.UnixMilli(), body); err != nil {
-				return nil, nil, nil, err
+				return err
 			}
-			others = append(others, time.Since(begin).Seconds())
+			others = append(others, 1e3*time.Since(begin).Seconds())
 		}
-		if turn == 0 {
-			continue // nobody was warm
+		if number > 0 {
+			ours, theirs = append(ours, median(own)), append(theirs, median(others))
+			ratios = append(ratios, median(own)/median(others))
 		}
-		ours, theirs = append(ours, median(own)), append(theirs, median(others))
-		ratios = append(ratios, median(own)/median(others))
-	}
-	return ours, theirs, ratios, nil
-}
-
-// profileChanges keeps a profile of the CPU while changes go on.
-func (s *server) profileChanges(ctx context.Context, name string, c *changer) (string, error) {
-	var note string
-	var failed error
-	var profile sync.WaitGroup
-	stopped := make(chan struct{})
-	profile.Go(func() {
-		defer close(stopped)
-		note, failed = s.profile(ctx, name, "profile")
+		return nil
 	})
-	pace := time.NewTicker(5 * time.Millisecond) // what so many devices may report
-	defer pace.Stop()
-	for {
-		select {
-		case <-stopped:
-			return note, failed
-		case <-pace.C:
-		}
-		if _, err := c.report(); err != nil {
-			profile.Wait()
-			return note, errors.Join(err, failed)
-		}
-	}
+	return ours, theirs, ratios, err
 }

@@ -1,160 +1,130 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"crypto/ed25519"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/base64"
-	"encoding/hex"
+	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"sealift/fixtures"
-	"sealift/internal/credentials"
-	"sealift/uptane"
-	"sealift/uptane/canonical"
 )
 
-// rider is a device of the load: one ECU with an Ed25519 key.
-type rider struct {
-	oemid   string
-	cert    tls.Certificate
-	key     ed25519.PrivateKey
-	keyID   string
-	image   string // what it says it runs
-	counter int64
+const (
+	// registerSpare is left of a measure's time when registration stops.
+	registerSpare = 20 * time.Second
+	idleTime      = 5 * time.Second // before memory is read
+)
+
+func fleetMeasure() measure {
+	return measure{name: "fleet", limit: 4 * time.Minute, run: measureFleet, figures: []figure{
+		{Name: "fleet_resident_memory", Unit: "MB"},
+		{Name: "fleet_registration_rate", Unit: "devices/s"},
+	}}
 }
 
-func newRider(oemid string) (*rider, error) {
-	r := &rider{oemid: oemid, key: fixtures.Ed25519("bench " + oemid), image: "factory"}
-	public, err := uptane.NewKey(r.key.Public())
-	r.keyID = string(public.ClientID())
-	return r, err
-}
-
-func (r *rider) serial() string { return r.keyID } // as clients do by default
-
-func object(pairs ...any) canonical.Value {
-	var members []canonical.Member
-	for i := 0; i < len(pairs); i += 2 {
-		v, ok := pairs[i+1].(canonical.Value)
-		if !ok {
-			v = canonical.Text(pairs[i+1].(string))
-		}
-		members = append(members, canonical.Member{Name: pairs[i].(string), Value: v})
-	}
-	return canonical.Fields(members...)
-}
-
-func (r *rider) registration() []byte {
-	public := strings.ToUpper(hex.EncodeToString(r.key.Public().(ed25519.PublicKey)))
-	ecu := object("clientKey", object("keytype", "ED25519", "keyval", object("public", public)), "ecu_serial", r.serial(), "hardware_identifier", "bench-board")
-	return object("ecus", canonical.List(ecu), "primary_ecu_serial", r.serial()).Uptane()
-}
-
-// manifest is the next one: signed twice, as a whole and as the ECU's own report.
-func (r *rider) manifest() ([]byte, error) {
-	r.counter++
-	report, err := r.sign(object("attacks_detected", "", "ecu_serial", r.serial(),
-		"installed_image", object("fileinfo", object("hashes", object("sha256", strings.Repeat("5a", 32)), "length", canonical.Int(1)), "filepath", r.image),
-		"previous_timeserver_time", "1970-01-01T00:00:00Z", "report_counter", strconv.FormatInt(r.counter, 10), "timeserver_time", "1970-01-01T00:00:00Z"))
+// measureFleet registers a fleet, starts the server anew, lets every device
+// report and ask for a root, and reads how much memory that takes.
+func measureFleet(ctx context.Context, r *results) error {
+	s, err := newServer(ctx, "")
 	if err != nil {
-		return nil, err
+		return err
 	}
-	whole, err := r.sign(object("ecu_version_manifests", object(r.serial(), report), "primary_ecu_serial", r.serial()))
-	return whole.Uptane(), err
-}
-
-func (r *rider) sign(payload canonical.Value) (canonical.Value, error) {
-	sig, err := uptane.Sign(r.key, payload.Uptane())
+	defer s.end()
+	if err := s.start(ctx); err != nil {
+		return err
+	}
+	begin := time.Now()
+	within, cancel := context.WithCancel(ctx)
+	if end, ok := ctx.Deadline(); ok {
+		within, cancel = context.WithDeadline(ctx, begin.Add((time.Until(end)-registerSpare)*2/3))
+	}
+	defer cancel()
+	devices, err := s.register(within, r.devices)
+	if err != nil && !errors.Is(within.Err(), context.DeadlineExceeded) {
+		return err
+	}
+	took := time.Since(begin).Seconds()
+	if err := errors.Join(s.stop(), s.start(ctx)); err != nil {
+		return err
+	}
+	if err := s.each(ctx, devices, s.sayHello); err != nil {
+		return err
+	}
+	if err := wait(ctx, idleTime); err != nil {
+		return err
+	}
+	memory, err := residentMB(s.process.Process.Pid)
 	if err != nil {
-		return payload, err
+		return err
 	}
-	return object("signatures", canonical.List(object("keyid", r.keyID, "method", "ed25519", "sig", base64.StdEncoding.EncodeToString(sig.Sig))), "signed", payload), nil
+	r.take("fleet_resident_memory", []float64{memory}, "%d of %d devices are registered, and have reported since the start of the server", len(devices), r.devices)
+	r.take("fleet_registration_rate", []float64{float64(len(devices)) / took}, "from first contact with a certificate of the fleet's own CA to the first manifest; SQLite, load and server on the same cores")
+	if r.options.profile {
+		note, err := s.profile(ctx, "fleet_resident_memory", "heap")
+		r.note("fleet_resident_memory", note)
+		return err
+	}
+	return nil
 }
 
-// register makes n devices known to a server the way devices do it themselves,
-// up to their first metadata.
+// sayHello is a poll of a device that is up to date, on one connection.
+func (s *server) sayHello(ctx context.Context, d *rider) error {
+	manifest, err := d.manifest()
+	if err != nil {
+		return err
+	}
+	return s.session(ctx, d, ask(http.MethodPut, "/director/manifest", manifest, http.StatusOK),
+		ask(http.MethodGet, "/director/2.root.json", nil, http.StatusNotFound))
+}
+
+// register makes n devices known to a server, as devices of a customer's own CA
+// become known: at first contact. Those it came to are returned with an error.
 func (s *server) register(ctx context.Context, n int) ([]*rider, error) {
-	archive, err := credentials.Open(filepath.Join(s.dir, "sealift-out", "device.zip"))
-	if err != nil {
-		return nil, err
+	all := make([]*rider, n)
+	for i := range all {
+		var err error
+		if all[i], err = newRider(fmt.Sprintf("bench-%06d", i), s.fleet); err != nil {
+			return nil, err
+		}
 	}
-	p12, err := archive.AutoprovP12()
-	if err != nil {
-		return nil, err
+	err := s.each(ctx, all, func(ctx context.Context, r *rider) error {
+		manifest, err := r.manifest()
+		if err != nil {
+			return err
+		}
+		err = s.session(ctx, r, ask(http.MethodPost, "/director/ecus", r.registration(), http.StatusCreated),
+			ask(http.MethodPut, "/director/manifest", manifest, http.StatusOK))
+		r.registered = err == nil
+		return err
+	})
+	var done []*rider
+	for _, r := range all {
+		if r.registered {
+			done = append(done, r)
+		}
 	}
-	shared, cas, err := credentials.ReadP12(p12, "")
-	if err != nil {
-		return nil, err
-	}
-	roots := x509.NewCertPool()
-	for _, ca := range cas {
-		roots.AddCert(ca)
-	}
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{shared}}, ForceAttemptHTTP2: true}
-	defer transport.CloseIdleConnections()
-	line1 := &http.Client{Transport: transport, Timeout: time.Minute}
+	return done, err
+}
 
+// each lets devices do something, workers of them at a time. It ends with the
+// first error.
+func (s *server) each(ctx context.Context, all []*rider, do func(context.Context, *rider) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	all := make([]*rider, n)
 	var next atomic.Int64
 	var done sync.WaitGroup
 	for range workers {
 		done.Go(func() {
-			for i := int(next.Add(1)) - 1; i < n && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
-				var err error
-				if all[i], err = s.enrol(ctx, line1, fmt.Sprintf("bench-%06d", i)); err != nil {
-					cancel(fmt.Errorf("registering device %d: %w", i, err))
+			for i := int(next.Add(1)) - 1; i < len(all) && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
+				if err := do(ctx, all[i]); err != nil {
+					cancel(fmt.Errorf("device %s: %w", all[i].oemid, err))
 				}
 			}
 		})
 	}
 	done.Wait()
-	return all, context.Cause(ctx)
-}
-
-// enrol takes one device from nothing to its first metadata.
-func (s *server) enrol(ctx context.Context, line1 *http.Client, oemid string) (*rider, error) {
-	r, err := newRider(oemid)
-	if err != nil {
-		return nil, err
-	}
-	body := object("deviceId", oemid, "ttl", "36000").Uptane()
-	q, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+s.gateway+"/devices", bytes.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	q.Header.Set("Content-Type", "application/json")
-	resp, err := line1.Do(q)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	p12, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("POST /devices: %s: %.300s, %w", resp.Status, p12, err)
-	}
-	if r.cert, _, err = credentials.ReadP12(p12, ""); err != nil {
-		return nil, err
-	}
-	manifest, err := r.manifest()
-	if err != nil {
-		return nil, err
-	}
-	return r, s.session(ctx, r, ask(http.MethodPost, "/director/ecus", r.registration(), http.StatusCreated),
-		ask(http.MethodPut, "/director/manifest", manifest, http.StatusOK),
-		ask(http.MethodGet, "/director/targets.json", nil, http.StatusOK))
+	return context.Cause(ctx)
 }
 
 // session asks questions on one connection.
@@ -172,13 +142,12 @@ func (s *server) session(ctx context.Context, r *rider, questions ...question) e
 	return nil
 }
 
-// pollAll lets every device poll once.
-func (s *server) pollAll(ctx context.Context, all []*rider) error {
-	c, err := newCourse(all, 1)
-	if err != nil {
-		return err
+// wait is for what needs time and says nothing.
+func wait(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
 	}
-	t := target{name: "the server", address: s.gateway, pid: s.process.Process.Pid}
-	_, err = t.turn(ctx, c, false)
-	return err
 }

@@ -4,207 +4,197 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
-	"sync"
 	"time"
 )
 
-// How much is asked in a turn: so many devices poll so many times each.
+// How much is asked in a turn: so many devices poll so many times each. No
+// device reports more often than the server lets it.
 const (
-	turns       = 9
-	freshRiders = 500 // with new connections
-	freshLaps   = 1
-	keptRiders  = 256
-	keptLaps    = 8
+	leastTurns = 7
+	mostTurns  = 25
+	raceTime   = 35 * time.Second
+
+	idleRiders = 128
+	freshLaps  = 1 // a turn, with new connections
+	keptLaps   = 4
 )
 
-// fleetFigures registers a fleet, reads how much memory that takes, and races
-// idle polls of some of its devices against other servers.
-func fleetFigures(ctx context.Context, o options) (figures []figure, err error) {
-	pinSelf(ctx)
-	s, err := newServer(ctx, "")
-	if err != nil {
-		return nil, err
+func idleMeasure() measure {
+	m := measure{name: "idle", limit: 3 * time.Minute, run: measureIdle}
+	for _, r := range []raceOf{freshRace(), keptRace()} {
+		m.figures = append(m.figures,
+			figure{Name: r.name + "_ratio", Unit: "x", Op: ">=", Goal: r.goal},
+			figure{Name: r.name + "_cpu_ratio", Unit: "x"},
+			figure{Name: r.name + "_rate", Unit: "cycles/s"})
 	}
-	defer s.end()
-	if err := s.start(ctx); err != nil {
-		return nil, err
-	}
-	begin := time.Now()
-	devices, err := s.register(ctx, o.devices)
-	if err != nil {
-		return nil, err
-	}
-	took := time.Since(begin)
-	if err := s.stop(); err != nil {
-		return nil, err
-	}
-	s.pinned = true
-	if err := s.start(ctx); err != nil {
-		return nil, err
-	}
-	if err := s.pollAll(ctx, devices); err != nil {
-		return nil, err
-	}
-	time.Sleep(idleTime)
-	memory, err := residentMB(s.process.Process.Pid)
-	if err != nil {
-		return nil, err
-	}
-	figures = []figure{
-		{Name: "fleet_registration_rate", Value: float64(o.devices) / took.Seconds(), Unit: "devices/s", Samples: 1, Note: "from nothing to the first metadata, SQLite"},
-		{Name: "fleet_resident_memory", Value: memory, Unit: "MB", Samples: 1, Note: fmt.Sprintf("%d registered devices, each of which has polled since the start", o.devices)},
-	}
-	races, err := s.races(ctx, devices)
-	return append(figures, races...), err
+	return m
 }
 
-func (s *server) races(ctx context.Context, devices []*rider) ([]figure, error) {
-	dir := filepath.Join(s.dir, "rival")
-	if err := os.MkdirAll(filepath.Join(dir, "www", "director"), 0o700); err != nil {
-		return nil, err
-	}
-	clients, err := deviceAuthorities(ctx, "sqlite:"+filepath.Join(s.dir, "sealift-data", "sealift.db"))
+// raceOf says who asks what how often.
+type raceOf struct {
+	name string
+	laps int
+	kept bool
+	goal float64
+}
+
+// freshRace is how aktualizr polls: a new connection for each request.
+func freshRace() raceOf { return raceOf{name: "idle_new_tls", laps: freshLaps, goal: 1} }
+func keptRace() raceOf  { return raceOf{name: "idle_kept_alive", laps: keptLaps, kept: true, goal: 0.5} }
+
+func (r raceOf) names() []string {
+	return []string{r.name + "_ratio", r.name + "_cpu_ratio", r.name + "_rate"}
+}
+
+// measureIdle races idle polls against nginx, which serves static files and
+// verifies nothing but certificates, and against a bare handler, which verifies
+// certificates and the signatures of manifests. Servers have the first core one
+// at a time, the load has another.
+func measureIdle(ctx context.Context, r *results) error {
+	s, err := newServer(ctx, "")
 	if err != nil {
-		return nil, err
+		return err
 	}
-	id, err := newIdentity(dir, clients)
+	defer s.end()
+	s.pinned = true
+	if err := s.start(ctx); err != nil {
+		return err
+	}
+	devices, err := s.register(ctx, idleRiders)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	targets, err := s.targetsOf(ctx, devices[0])
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := os.WriteFile(filepath.Join(dir, "www", "director", "targets.json"), targets, 0o600); err != nil {
-		return nil, err
+	dir := filepath.Join(s.dir, "rival")
+	www := filepath.Join(dir, "www", "director")
+	if err := errors.Join(os.MkdirAll(www, 0o700), os.WriteFile(filepath.Join(www, "targets.json"), targets, 0o600)); err != nil {
+		return err
 	}
-	fresh, err := s.raceNginx(ctx, dir, id, devices[:min(freshRiders, len(devices))])
+	id, err := newIdentity(dir, s.fleet.Cert)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	riders := devices[:min(keptRiders, len(devices))]
-	b, err := startBare(ctx, id, riders, targets)
+	defer pinSelf(ctx)()
+	if err := s.raceNginx(ctx, r, dir, id, devices); err != nil {
+		return err
+	}
+	b, err := startBare(ctx, id, devices, targets)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer b.stop()
-	kept, err := s.race(ctx, raceOf{name: "idle_kept_alive", rival: target{name: "bare net/http", address: b.address, pid: b.process.Process.Pid},
-		riders: riders, laps: keptLaps, kept: true, goal: 0.5})
-	return append(fresh, kept...), err
+	return s.race(ctx, r, keptRace(), target{name: "bare net/http", address: b.address, pid: b.process.Process.Pid}, devices)
 }
 
 // targetsOf is what one device gets.
-func (s *server) targetsOf(ctx context.Context, r *rider) ([]byte, error) {
-	l, err := dial(ctx, s.gateway, &r.cert)
+func (s *server) targetsOf(ctx context.Context, d *rider) ([]byte, error) {
+	l, err := dial(ctx, s.gateway, &d.cert)
 	if err != nil {
 		return nil, err
 	}
 	defer l.close()
-	return l.ask(ask(http.MethodGet, "/director/targets.json", nil, http.StatusOK))
+	return l.ask(idleCycle(nil)[2])
 }
 
-func (s *server) raceNginx(ctx context.Context, dir string, id identity, riders []*rider) ([]figure, error) {
-	race := raceOf{name: "idle_new_tls", riders: riders, laps: freshLaps, goal: 1}
+func (s *server) raceNginx(ctx context.Context, r *results, dir string, id identity, devices []*rider) error {
+	race := freshRace()
 	if _, err := findNginx(); err != nil {
-		f := race.figure()
-		f.Missing = err.Error()
-		return []figure{f}, nil
+		r.miss(err.Error(), race.names()...)
+		return nil
 	}
 	n, err := startNginx(ctx, dir, id, "", true)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer n.stop()
-	race.rival = target{name: "nginx", address: n.address, pid: n.process.Process.Pid}
-	return s.race(ctx, race)
+	return s.race(ctx, r, race, target{name: "nginx", address: n.address, pid: n.process.Process.Pid}, devices)
 }
 
-// raceOf says who does what how often against whom.
-type raceOf struct {
-	name   string
-	rival  target
-	riders []*rider
-	laps   int
-	kept   bool
-	goal   float64
+// pace collects the turns of one server.
+type pace struct{ rate, cpu, load []float64 }
+
+func (p *pace) add(s sample) {
+	p.rate, p.cpu, p.load = append(p.rate, s.rate), append(p.cpu, s.cpu), append(p.load, s.load)
 }
 
-func (r raceOf) figure() figure {
-	return figure{Name: r.name + "_ratio", Unit: "x", Op: ">=", Goal: r.goal, Samples: turns}
-}
-
-// race runs a course at the server and at its rival in turns. Both have the same
-// one core, the load the others.
-func (s *server) race(ctx context.Context, r raceOf) ([]figure, error) {
+// race runs a course at the server and at its rival in turns.
+func (s *server) race(ctx context.Context, r *results, race raceOf, rival target, devices []*rider) error {
 	own := target{name: "sealift", address: s.gateway, pid: s.process.Process.Pid}
-	var ours, theirs, ratios, cpuRatios []float64
-	for turn := range turns + 1 {
-		c, err := newCourse(r.riders, r.laps)
+	both := []target{own, rival}
+	same, err := sameHandshake(ctx, both, devices[0])
+	if err != nil {
+		return err
+	}
+	kept := make([]lines, len(both))
+	for i, t := range both {
+		if !race.kept {
+			break
+		}
+		if kept[i], err = t.connect(ctx, devices); err != nil {
+			return err
+		}
+		defer kept[i].close()
+	}
+	var paces [2]pace
+	var ratios, cpuRatios []float64
+	err = interleave(ctx, leastTurns, mostTurns, raceTime, func(number int) error {
+		c, err := newCourse(devices, race.laps)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		order := []target{own, r.rival}
-		samples := map[string]sample{}
-		if turn%2 == 1 {
-			order = []target{r.rival, own}
-		}
-		for _, t := range order {
-			if samples[t.name], err = t.turn(ctx, c, r.kept); err != nil {
-				return nil, err
+		var samples [2]sample
+		for i := range both {
+			i = (i + number) % len(both) // each is the first every other time
+			if samples[i], err = both[i].turn(ctx, c, kept[i]); err != nil {
+				return err
 			}
 		}
-		if turn == 0 {
-			continue // nobody was warm
+		if number == 0 {
+			return nil
 		}
-		a, b := samples[own.name], samples[r.rival.name]
-		ours, theirs = append(ours, a.rate), append(theirs, b.rate)
-		ratios, cpuRatios = append(ratios, a.rate/b.rate), append(cpuRatios, a.cpu/b.cpu)
-	}
-	f := r.figure()
-	f.Value = median(ratios)
-	f.Note = fmt.Sprintf("sealift %.0f, %s %.0f cycles/s; by CPU time of the servers alone %.2fx", median(ours), r.rival.name, median(theirs), median(cpuRatios))
-	if !f.judged().Met {
-		note, err := s.profileUnder(ctx, f.Name, r)
-		if err != nil {
-			return nil, err
+		for i := range both {
+			paces[i].add(samples[i])
 		}
-		f.Note += "; " + note
+		ratios = append(ratios, samples[0].rate/samples[1].rate)
+		cpuRatios = append(cpuRatios, samples[0].cpu/samples[1].cpu)
+		return nil
+	})
+	if err != nil {
+		return err
 	}
-	return []figure{
-		f,
-		{Name: r.name + "_cpu_ratio", Value: median(cpuRatios), Unit: "x", Samples: turns, Note: "cycles a second of the servers' CPU time, against " + r.rival.name},
-		{Name: r.name + "_rate", Value: median(ours), Unit: "cycles/s", Samples: turns, Note: "on one core"},
-	}, nil
+	us, them := paces[0], paces[1]
+	r.take(race.name+"_ratio", ratios, "sealift %.0f, %s %.0f cycles/s on one core each in turn; %s; the load took %.0f and %.0f %% of another core",
+		median(us.rate), rival.name, median(them.rate), same, 100*median(us.load), 100*median(them.load))
+	r.take(race.name+"_cpu_ratio", cpuRatios, "by the CPU time of the servers alone: sealift %.2f, %s %.2f ms a cycle", 1e3/median(us.cpu), rival.name, 1e3/median(them.cpu))
+	r.take(race.name+"_rate", us.rate, "of sealift")
+	if !r.wantsProfile(race.name + "_ratio") {
+		return nil
+	}
+	note, err := s.profileWhile(ctx, race.name, func() error {
+		c, err := newCourse(devices, race.laps)
+		if err == nil {
+			_, err = own.turn(ctx, c, kept[0])
+		}
+		return err
+	})
+	r.note(race.name+"_ratio", note)
+	return err
 }
 
-// profileUnder keeps a profile of the CPU while a race's course is run again.
-func (s *server) profileUnder(ctx context.Context, name string, r raceOf) (string, error) {
-	var note string
-	var failed error
-	var profile sync.WaitGroup
-	stopped := make(chan struct{})
-	profile.Go(func() {
-		defer close(stopped)
-		note, failed = s.profile(ctx, name, "profile")
-	})
-	own := target{name: "sealift", address: s.gateway, pid: s.process.Process.Pid}
-	for going := true; going; {
-		c, err := newCourse(r.riders, r.laps)
-		if err == nil {
-			_, err = own.turn(ctx, c, r.kept)
-		}
-		if err != nil {
-			profile.Wait()
-			return note, errors.Join(err, failed)
-		}
-		select {
-		case <-stopped:
-			going = false
-		default:
-		}
+// sameHandshake refuses to compare servers that do not do the same.
+func sameHandshake(ctx context.Context, both []target, d *rider) (string, error) {
+	a, err := both[0].handshake(ctx, &d.cert)
+	if err != nil {
+		return "", err
 	}
-	return note, failed
+	b, err := both[1].handshake(ctx, &d.cert)
+	if err == nil && a != b {
+		err = fmt.Errorf("%s does %s, %s %s", both[0].name, a, both[1].name, b)
+	}
+	return a, err
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/ecdsa"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -50,6 +51,23 @@ func dial(ctx context.Context, address string, cert *tls.Certificate) (*line, er
 }
 
 func (l *line) close() { _ = l.conn.Close() }
+
+// handshake says in words what a connection is made of. Servers that are held
+// against one another must agree in it.
+func (t target) handshake(ctx context.Context, cert *tls.Certificate) (string, error) {
+	l, err := dial(ctx, t.address, cert)
+	if err != nil {
+		return "", fmt.Errorf("connecting to %s: %w", t.name, err)
+	}
+	defer l.close()
+	s := l.conn.ConnectionState()
+	key, ok := s.PeerCertificates[0].PublicKey.(*ecdsa.PublicKey)
+	if !ok {
+		return "", fmt.Errorf("connecting to %s: its key is a %T", t.name, s.PeerCertificates[0].PublicKey)
+	}
+	return fmt.Sprintf("%s, %s, %s, %d certificates, the first with %s", tls.VersionName(s.Version), tls.CipherSuiteName(s.CipherSuite),
+		s.CurveID, len(s.PeerCertificates), key.Params().Name), nil
+}
 
 // question is a request in the bytes of the wire, and the answer it must get.
 type question struct {
@@ -112,72 +130,83 @@ func newCourse(devices []*rider, laps int) (course, error) {
 	return c, nil
 }
 
+// lines are connections that stay, one a device. Nil means a new one for each
+// request.
+type lines []*line
+
+func (t target) connect(ctx context.Context, devices []*rider) (lines, error) {
+	var all lines
+	for _, d := range devices {
+		l, err := dial(ctx, t.address, &d.cert)
+		if err != nil {
+			all.close()
+			return nil, fmt.Errorf("connecting to %s: %w", t.name, err)
+		}
+		all = append(all, l)
+	}
+	return all, nil
+}
+
+func (all lines) close() {
+	for _, l := range all {
+		l.close()
+	}
+}
+
 // sample is what one turn of a course measured.
 type sample struct {
 	rate float64 // cycles a second
 	cpu  float64 // cycles a second of the server's CPU time
+	load float64 // how much of one core the load took
 }
 
-// turn sends a course to a server: each request on a connection of its own, or
-// all those of a device on one that was opened before.
-func (t target) turn(ctx context.Context, c course, kept bool) (sample, error) {
-	lines := make([]*line, len(c.devices))
-	defer func() {
-		for _, l := range lines {
-			if l != nil {
-				l.close()
-			}
-		}
-	}()
-	if kept {
-		for i, d := range c.devices {
-			var err error
-			if lines[i], err = dial(ctx, t.address, &d.cert); err != nil {
-				return sample{}, fmt.Errorf("connecting to %s: %w", t.name, err)
-			}
-		}
-	}
+// turn sends a course to a server, over lines if there are any.
+func (t target) turn(ctx context.Context, c course, kept lines) (sample, error) {
 	before, err := cpuSeconds(t.pid)
 	if err != nil {
 		return sample{}, err
 	}
-	begin := time.Now()
+	own, begin := ownCPU(), time.Now()
 	failed := make([]error, workers)
 	var all sync.WaitGroup
 	for w := range workers {
-		all.Go(func() { failed[w] = t.work(ctx, c, lines, w) })
+		all.Go(func() { failed[w] = t.work(ctx, c, kept, w) })
 	}
 	all.Wait()
 	took := time.Since(begin).Seconds()
+	own = ownCPU() - own
 	if err := errors.Join(failed...); err != nil {
 		return sample{}, fmt.Errorf("asking %s: %w", t.name, err)
 	}
 	after, err := cpuSeconds(t.pid)
 	done := float64(len(c.devices) * len(c.cycles[0]))
-	return sample{done / took, done / max(after-before, 1.0/ticks)}, err
+	return sample{done / took, done / max(after-before, 1.0/ticks), own / took}, err
 }
 
 // work does the part of a course that is worker w's.
-func (t target) work(ctx context.Context, c course, lines []*line, w int) error {
+func (t target) work(ctx context.Context, c course, kept lines, w int) error {
 	for lap := range c.cycles[0] {
 		for i := w; i < len(c.devices); i += workers {
 			for _, q := range c.cycles[i][lap] {
-				l := lines[i]
-				if l == nil {
-					var err error
-					if l, err = dial(ctx, t.address, &c.devices[i].cert); err != nil {
-						return err
-					}
-				}
-				_, err := l.ask(q)
-				if lines[i] == nil {
-					l.close()
-				}
-				if err != nil {
+				if err := t.once(ctx, c.devices[i], q, kept, i); err != nil {
 					return err
 				}
 			}
 		}
 	}
 	return nil
+}
+
+func (t target) once(ctx context.Context, d *rider, q question, kept lines, i int) error {
+	if kept != nil {
+		_, err := kept[i].ask(q)
+		return err
+	}
+	l, err := dial(ctx, t.address, &d.cert)
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	_, err = l.ask(q)
+	return err
 }

@@ -12,7 +12,7 @@ import (
 	"strconv"
 )
 
-var errNoPostgres = errors.New("PostgreSQL is not installed")
+var errNoPostgres = errors.New("PostgreSQL is not installed; on Debian, make deps installs it")
 
 // postgres is a throw-away PostgreSQL on a socket in a folder, with fsync on as
 // it is by default.

@@ -10,12 +10,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 )
 
 const (
 	profileFolder  = "bench-profile"
 	profileSeconds = 5
-	topFrames      = 8
+	topFrames      = 10
 )
 
 // profile keeps a profile of the server under the name of a figure and returns a
@@ -41,8 +42,8 @@ func (s *server) profile(ctx context.Context, name, kind string) (string, error)
 	if err := os.MkdirAll(profileFolder, 0o755); err != nil {
 		return "", err
 	}
-	path := filepath.Join(profileFolder, name+".pprof")
-	f, err := os.Create(path)
+	path := filepath.Join(profileFolder, name)
+	f, err := os.Create(path + ".pprof")
 	if err != nil {
 		return "", err
 	}
@@ -50,23 +51,44 @@ func (s *server) profile(ctx context.Context, name, kind string) (string, error)
 	if err := errors.Join(err, f.Close()); err != nil {
 		return "", err
 	}
-	return path + ": " + top(ctx, path), nil
+	return top(ctx, path)
 }
 
-// top names the frames in which most was spent, with what they called.
-func top(ctx context.Context, path string) string {
-	out, err := exec.CommandContext(ctx, "go", "tool", "pprof", "-top", "-cum", fmt.Sprintf("-nodecount=%d", 5*topFrames), path).Output()
-	if err != nil {
-		return "go tool pprof: " + err.Error()
-	}
-	_, table, _ := strings.Cut(string(out), "cum%\n")
-	var frames []string
-	for line := range strings.Lines(table) {
-		fields := strings.Fields(line) // flat flat% sum% cum cum% name
-		if len(fields) < 6 || len(frames) == topFrames || strings.HasPrefix(fields[5], "runtime.goexit") || strings.HasPrefix(fields[5], "net/http.(*conn).serve") {
-			continue
+// profileWhile keeps a profile of the CPU while the server is given work, again
+// and again.
+func (s *server) profileWhile(ctx context.Context, name string, work func() error) (note string, err error) {
+	var failed error
+	var profile sync.WaitGroup
+	stopped := make(chan struct{})
+	profile.Go(func() {
+		defer close(stopped)
+		note, failed = s.profile(ctx, name, "profile")
+	})
+	for going := true; going && err == nil; {
+		err = work()
+		select {
+		case <-stopped:
+			going = false
+		default:
 		}
-		frames = append(frames, fields[5]+" "+fields[4])
 	}
-	return strings.Join(frames, ", ")
+	profile.Wait()
+	return note, errors.Join(err, failed)
+}
+
+// top writes a profile as text too, and names the frames of ours in which most
+// was spent, with what they called.
+func top(ctx context.Context, path string) (string, error) {
+	out, err := exec.CommandContext(ctx, "go", "tool", "pprof", "-top", "-cum", "-nodecount=300", path+".pprof").Output()
+	if err != nil {
+		return path + ".pprof", nil // which is what counts
+	}
+	var frames []string
+	for line := range strings.Lines(string(out)) {
+		fields := strings.Fields(line) // flat flat% sum% cum cum% name
+		if len(fields) > 5 && len(frames) < topFrames && strings.Contains(fields[5], "sealift/") {
+			frames = append(frames, strings.TrimPrefix(fields[5], "sealift/")+" "+fields[4])
+		}
+	}
+	return fmt.Sprintf("%s.txt: %s", path, strings.Join(frames, ", ")), os.WriteFile(path+".txt", out, 0o644)
 }

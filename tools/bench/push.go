@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -25,41 +26,47 @@ const (
 	maxFile     = 16 << 10
 )
 
-// pushes measures our garage-push, and Debian's ostree that pulls the same from
-// the gateway and from nginx.
-func pushes(ctx context.Context, _ options) ([]figure, error) {
+func pushMeasure() measure {
+	return measure{name: "push", limit: 90 * time.Second, run: measurePushes, figures: []figure{
+		{Name: "push_2500_objects", Unit: "s"},
+		{Name: "pull_2500_objects", Unit: "s"},
+		{Name: "pull_2500_objects_ratio", Unit: "x"},
+	}}
+}
+
+// measurePushes measures our garage-push, and Debian's ostree that pulls the
+// same from the gateway and from nginx.
+func measurePushes(ctx context.Context, r *results) error {
 	s, err := newServer(ctx, "")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer s.end()
 	if err := s.start(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	local := filepath.Join(s.dir, "build")
 	repo, err := ostree.InitDir(local)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	var took []float64
 	var commits []ostree.Checksum
 	for turn := range pushTurns {
 		commit, err := commitTree(ctx, repo, filepath.Join(s.dir, fmt.Sprint("tree-", turn)), turn)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		commits = append(commits, commit)
 		begin := time.Now()
 		out, err := s.command(ctx, "garage-push", "--repo", local, "--ref", commit.String(), "--credentials", "sealift-out/build.zip").CombinedOutput()
 		if err != nil {
-			return nil, fmt.Errorf("garage-push: %w\n%s", err, out)
+			return fmt.Errorf("garage-push: %w\n%s", err, out)
 		}
 		took = append(took, time.Since(begin).Seconds())
 	}
-	pushed := figure{Name: "push_2500_objects", Value: median(took), Unit: "s", Samples: pushTurns,
-		Note: fmt.Sprintf("%.0f objects/s over TLS, each one verified, on disk when it is acknowledged", pushObjects/median(took))}
-	pulled, err := s.pulls(ctx, local, commits)
-	return append([]figure{pushed}, pulled...), err
+	r.take("push_2500_objects", took, "%.0f objects/s over TLS, each one verified, on disk when it is acknowledged", pushObjects/median(took))
+	return s.pulls(ctx, r, local, commits)
 }
 
 // commitTree commits a file system of random content that is the same in every
@@ -82,78 +89,82 @@ func commitTree(ctx context.Context, repo *ostree.Dir, root string, number int) 
 }
 
 // pulls lets ostree pull each commit into an empty repository from both.
-func (s *server) pulls(ctx context.Context, local string, commits []ostree.Checksum) ([]figure, error) {
-	f := figure{Name: "pull_2500_objects_ratio", Unit: "x", Samples: pushTurns}
-	own := figure{Name: "pull_2500_objects", Unit: "s", Samples: pushTurns}
+func (s *server) pulls(ctx context.Context, r *results, local string, commits []ostree.Checksum) error {
+	const pull, ratio = "pull_2500_objects", "pull_2500_objects_ratio"
 	if _, err := exec.LookPath("ostree"); err != nil {
-		f.Missing, own.Missing = "ostree is not installed", "ostree is not installed"
-		return []figure{own, f}, nil
+		r.miss("ostree is not installed; on Debian, make deps installs it", pull, ratio)
+		return nil
 	}
 	devices, err := s.register(ctx, 1)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	dir := filepath.Join(s.dir, "rival")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
+		return err
 	}
-	certFile, keyFile := filepath.Join(dir, "device.pem"), filepath.Join(dir, "device.key")
-	key, err := x509.MarshalPKCS8PrivateKey(devices[0].cert.PrivateKey)
+	id, err := newIdentity(dir, s.fleet.Cert)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := os.WriteFile(certFile, certificates(devices[0].cert.Leaf), 0o600); err != nil {
-		return nil, err
-	}
-	if err := os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}), 0o600); err != nil {
-		return nil, err
-	}
-	clients, err := deviceAuthorities(ctx, "sqlite:"+filepath.Join(s.dir, "sealift-data", "sealift.db"))
+	me, err := devices[0].files(dir)
 	if err != nil {
-		return nil, err
-	}
-	id, err := newIdentity(dir, clients)
-	if err != nil {
-		return nil, err
+		return err
 	}
 	remotes := []remote{{"sealift", "https://" + s.gateway + "/treehub", filepath.Join(s.dir, "sealift-out", "server_ca.pem")}}
-	if n, err := startNginx(ctx, dir, id, local, false); err != nil {
-		f.Missing = err.Error()
+	if _, err := findNginx(); err != nil {
+		r.miss(err.Error(), ratio)
 	} else {
+		n, err := startNginx(ctx, dir, id, local, false)
+		if err != nil {
+			return err
+		}
 		defer n.stop()
-		remotes = append(remotes, remote{"nginx", "https://" + n.address + "/treehub", id.chain})
+		remotes = append(remotes, remote{"nginx", "https://" + n.address + "/treehub", id.root})
 	}
 	times := map[string][]float64{}
 	for turn, commit := range commits {
 		for i := range remotes {
-			r := remotes[(turn+i)%len(remotes)]
-			took, err := r.pull(ctx, filepath.Join(s.dir, fmt.Sprintf("pulled-%s-%d", r.name, turn)), commit, certFile, keyFile)
+			from := remotes[(turn+i)%len(remotes)]
+			took, err := from.pull(ctx, filepath.Join(s.dir, fmt.Sprintf("pulled-%s-%d", from.name, turn)), commit, me)
 			if err != nil {
-				return nil, err
+				return err
 			}
-			times[r.name] = append(times[r.name], took.Seconds())
+			times[from.name] = append(times[from.name], took.Seconds())
 		}
 	}
-	own.Value = median(times["sealift"])
-	own.Note = "Debian's ostree, mutual TLS, HTTP/2"
-	if f.Missing == "" {
-		var ratios []float64
-		for i, t := range times["sealift"] {
-			ratios = append(ratios, t/times["nginx"][i])
-		}
-		f.Value = median(ratios)
-		f.Note = fmt.Sprintf("time of sealift by time of nginx; nginx %.2f s", median(times["nginx"]))
+	r.take(pull, times["sealift"], "Debian's ostree, mutual TLS, HTTP/2")
+	if len(remotes) < 2 {
+		return nil
 	}
-	return []figure{own, f}, nil
+	var ratios []float64
+	for i, t := range times["sealift"] {
+		ratios = append(ratios, t/times["nginx"][i])
+	}
+	r.take(ratio, ratios, "time of sealift by time of nginx with the files that were pushed, %.2f s", median(times["nginx"]))
+	return nil
+}
+
+// pair is a device's certificate and key in files.
+type pair struct{ cert, key string }
+
+func (r *rider) files(dir string) (pair, error) {
+	p := pair{filepath.Join(dir, "device.pem"), filepath.Join(dir, "device.key")}
+	key, err := x509.MarshalPKCS8PrivateKey(r.cert.PrivateKey)
+	if err != nil {
+		return p, err
+	}
+	return p, errors.Join(os.WriteFile(p.cert, certificates(r.cert.Leaf), 0o600),
+		os.WriteFile(p.key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}), 0o600))
 }
 
 // remote is where ostree pulls from, and whom it trusts there.
 type remote struct{ name, url, ca string }
 
-func (r remote) pull(ctx context.Context, dir string, commit ostree.Checksum, cert, key string) (time.Duration, error) {
+func (r remote) pull(ctx context.Context, dir string, commit ostree.Checksum, me pair) (time.Duration, error) {
 	for _, args := range [][]string{
 		{"init", "--mode=archive"},
-		{"remote", "add", "--no-gpg-verify", "--set=tls-ca-path=" + r.ca, "--set=tls-client-cert-path=" + cert, "--set=tls-client-key-path=" + key, "r", r.url},
+		{"remote", "add", "--no-gpg-verify", "--set=tls-ca-path=" + r.ca, "--set=tls-client-cert-path=" + me.cert, "--set=tls-client-key-path=" + me.key, "r", r.url},
 	} {
 		if err := runOSTree(ctx, dir, args...); err != nil {
 			return 0, err

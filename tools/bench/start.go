@@ -4,59 +4,66 @@ import (
 	"context"
 	"fmt"
 	"os/exec"
-	"slices"
 	"time"
 )
 
-const (
-	starts   = 5
-	idleTime = 5 * time.Second // before memory is read
-)
+const starts = 5
 
-// coldStart measures from exec to ready, and the memory of a server that has
+func startMeasure() measure {
+	return measure{name: "start", limit: time.Minute, run: measureStart, figures: []figure{
+		{Name: "cold_start_to_ready", Unit: "s", Op: "<", Goal: 1},
+		{Name: "idle_resident_memory", Unit: "MB", Op: "<", Goal: 100},
+	}}
+}
+
+// measureStart measures from exec to ready, and the memory of a server that has
 // nothing to do.
-func coldStart(ctx context.Context, _ options) ([]figure, error) {
+func measureStart(ctx context.Context, r *results) error {
 	s, err := newServer(ctx, "")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer s.end()
 	var times []float64
-	memory := figure{Name: "idle_resident_memory", Unit: "MB", Op: "<", Goal: 100, Samples: 1}
 	for range starts {
+		if s.process != nil {
+			if err := s.stop(); err != nil {
+				return err
+			}
+		}
 		if err := s.start(ctx); err != nil {
-			return nil, err
+			return err
 		}
 		times = append(times, s.ready.Seconds())
-		if len(times) == starts {
-			time.Sleep(idleTime)
-			if memory.Value, err = residentMB(s.process.Process.Pid); err != nil {
-				return nil, err
-			}
-			if !memory.judged().Met {
-				if memory.Note, err = s.profile(ctx, memory.Name, "heap"); err != nil {
-					return nil, err
-				}
-			}
-		}
-		if err := s.stop(); err != nil {
-			return nil, err
-		}
 	}
-	slices.Sort(times)
-	return []figure{
-		{Name: "cold_start_to_ready", Value: times[len(times)/2], Unit: "s", Op: "<", Goal: 1, Samples: starts, Note: "median; files may be in the page cache"},
-		memory,
-	}, nil
+	r.take("cold_start_to_ready", times, "files may be in the page cache")
+	if err := wait(ctx, idleTime); err != nil {
+		return err
+	}
+	memory, err := residentMB(s.process.Process.Pid)
+	if err != nil {
+		return err
+	}
+	r.take("idle_resident_memory", []float64{memory}, "")
+	if !r.wantsProfile("idle_resident_memory") {
+		return nil
+	}
+	note, err := s.profile(ctx, "idle_resident_memory", "heap")
+	r.note("idle_resident_memory", note)
+	return err
 }
 
-// demo measures the whole story.
-func demo(ctx context.Context, _ options) ([]figure, error) {
+func demoMeasure() measure {
+	return measure{name: "demo", limit: time.Minute, run: measureDemo, figures: []figure{{Name: "demo_wall_time", Unit: "s", Op: "<", Goal: 60}}}
+}
+
+// measureDemo measures the whole story.
+func measureDemo(ctx context.Context, r *results) error {
 	begin := time.Now()
 	out, err := exec.CommandContext(ctx, binary("sealift"), "demo").CombinedOutput()
-	took := time.Since(begin).Seconds()
 	if err != nil {
-		return nil, fmt.Errorf("demo: %w\n%s", err, out)
+		return fmt.Errorf("demo: %w\n%s", err, out)
 	}
-	return []figure{{Name: "demo_wall_time", Value: took, Unit: "s", Op: "<", Goal: 60, Samples: 1, Note: "after the build"}}, nil
+	r.take("demo_wall_time", []float64{time.Since(begin).Seconds()}, "after the build")
+	return nil
 }

@@ -2,33 +2,9 @@ package main
 
 import (
 	"context"
-	"crypto/x509"
 
 	"sealift/internal/db"
 )
-
-// deviceAuthorities reads the CAs that issue device certificates: nobody tells
-// them over the network.
-func deviceAuthorities(ctx context.Context, url string) ([]*x509.Certificate, error) {
-	d, err := db.Open(ctx, url)
-	if err != nil {
-		return nil, err
-	}
-	defer d.Close()
-	var all [][]byte
-	if err := d.SelectContext(ctx, &all, `SELECT certificate FROM authority WHERE kind IN ('device', 'device_root')`); err != nil {
-		return nil, err
-	}
-	var list []*x509.Certificate
-	for _, der := range all {
-		c, err := x509.ParseCertificate(der)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, c)
-	}
-	return list, nil
-}
 
 // entries is a table for bare inserts.
 type entries struct{ db *db.DB }
