@@ -52,7 +52,7 @@ func newBoard(t *testing.T, s *server, o boardOptions) *board {
 		_ = exec.Command("chattr", "-R", "-i", dir).Run() // deployments are immutable for root
 		_ = os.RemoveAll(dir)
 	})
-	b := &board{dir: dir, name: o.name, hwid: o.hwid, ostree: o.ostree, patience: 2 * time.Minute, s: s}
+	b := &board{dir: dir, name: o.name, hwid: o.hwid, ostree: o.ostree, patience: patience, s: s}
 	for _, sub := range []string{"storage", "images", "tmp", "import"} {
 		mkdir(t, filepath.Join(dir, sub), 0o700)
 	}
