@@ -48,7 +48,7 @@ func (s *server) repoRoutes() []web.Route {
 		{Method: http.MethodGet, Pattern: "/target_items", Permission: access.RepoRead, Handler: s.getTargetItems},
 		{Method: http.MethodGet, Pattern: "/target_items/*filename", Permission: access.RepoRead, Handler: s.getTargetItem},
 	}
-	for _, part := range [][]web.Route{s.uploadRoutes(), s.delegationRoutes(), s.editRoutes(), s.noteRoutes()} {
+	for _, part := range [][]web.Route{s.uploadRoutes(), s.delegationRoutes(), s.editRoutes(), s.noteRoutes(), s.proposalRoutes()} {
 		routes = append(routes, part...)
 	}
 	for i := range routes {
