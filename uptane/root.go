@@ -32,6 +32,7 @@ func OpenRoot(f Flavour, raw []byte, prev *metadata.RootType, now time.Time) (Do
 		return none, fmt.Errorf("opening root: %w", err)
 	}
 	next, message := payload.(*metadata.RootType), f.message(signed)
+	var known []Key
 	if prev != nil {
 		if next.Version != prev.Version+1 {
 			return none, fmt.Errorf("opening root version %d after %d: %w", next.Version, prev.Version, ErrVersion)
@@ -40,7 +41,7 @@ func OpenRoot(f Flavour, raw []byte, prev *metadata.RootType, now time.Time) (Do
 		if err != nil {
 			return none, err
 		}
-		if _, err := old.Verify(f, message, sigs); err != nil {
+		if known, err = old.Verify(f, message, sigs); err != nil {
 			return none, fmt.Errorf("opening root version %d by the keys of version %d: %w", next.Version, prev.Version, err)
 		}
 	}
@@ -48,7 +49,7 @@ func OpenRoot(f Flavour, raw []byte, prev *metadata.RootType, now time.Time) (Do
 	if err != nil {
 		return none, err
 	}
-	signers, err := own.Verify(f, message, sigs)
+	signers, err := own.verify(f, message, sigs, known)
 	if err == nil {
 		err = checkExpiry(RoleRoot, signed, now)
 	}

@@ -72,8 +72,13 @@ func (m model) verify(d document, by trust) *Refusal {
 		if strings.HasPrefix(key.Algorithm(), "rsa") {
 			method = "rsassa-pss-sha256" // it goes by the key, not by what the signature says
 		}
+		if d.valid[key] {
+			valid++
+			continue
+		}
 		sig, err := base64.StdEncoding.DecodeString(text(s, "sig"))
 		if err == nil && !key.IsZero() && key.Verify(method, message, sig) == nil {
+			d.valid[key] = true
 			valid++
 		}
 	}
