@@ -38,9 +38,6 @@ var (
 	// ErrRefusedDocument: what was signed for a device is not what it would accept.
 	// It is wrong on the server's side, so the device is told to come again.
 	ErrRefusedDocument = fault.New(fault.Unavailable, "document_refused", "the metadata would not be accepted by the device, so they are not served")
-	// ErrRefusedDocument: what was signed for a device is not what it would accept.
-	// It is wrong on the server's side, so the device is told to come again.
-	ErrRefusedDocument = fault.New(fault.Unavailable, "document_refused", "the metadata would not be accepted by the device, so they are not served")
 	// ErrBusy: the device's state or the root changed again and again meanwhile.
 	ErrBusy = fault.New(fault.Unavailable, "try_again", "the metadata are changing, try again")
 )
