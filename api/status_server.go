@@ -130,16 +130,19 @@ func lineOf(now time.Time, c treehub.Commit, files []string, signed bool) commit
 type document struct {
 	Version int        `json:"version"`
 	Expires *time.Time `json:"expires"`
+	Bytes   int        `json:"bytes"`           // of it
+	Limit   int        `json:"limit"`           // what devices read of it at most
 	Error   string     `json:"error,omitempty"` // why there is none
 }
 
 type imageStatus struct {
-	Root      document `json:"root"`
-	Targets   document `json:"targets"`
-	Snapshot  document `json:"snapshot"`
-	Timestamp document `json:"timestamp"`
-	Count     int      `json:"targetCount"`
-	TUF       tufState `json:"tuf"`
+	Root      document            `json:"root"`
+	Targets   document            `json:"targets"`
+	Snapshot  document            `json:"snapshot"`
+	Timestamp document            `json:"timestamp"`
+	Count     int                 `json:"targetCount"`
+	TUF       tufState            `json:"tuf"`
+	walls     []repo.DocumentSize // documents that come near what devices read
 }
 
 type directorStatus struct {
@@ -156,6 +159,20 @@ func (s *server) imageStatus(ctx context.Context, ns uptane.Namespace, count int
 		doc, err := s.repo.Metadata(ctx, ns, name)
 		if *to, err = documentOf(doc, err); err != nil {
 			return out, fmt.Errorf("reading %s: %w", name, err)
+		}
+	}
+	sizes, err := s.repo.Sizes(ctx, ns)
+	if err != nil {
+		return out, err
+	}
+	for _, size := range sizes {
+		to := map[uptane.Role]*document{uptane.RoleRoot: &out.Root, uptane.RoleTargets: &out.Targets, uptane.RoleSnapshot: &out.Snapshot,
+			uptane.RoleTimestamp: &out.Timestamp}[size.Role]
+		if to != nil {
+			to.Bytes, to.Limit = size.Bytes, size.Limit
+		}
+		if size.High() {
+			out.walls = append(out.walls, size)
 		}
 	}
 	tuf, err := s.repo.TUF(ctx, ns)
@@ -211,7 +228,7 @@ func (s *server) serverFindings(ctx context.Context, ns uptane.Namespace, st sta
 		expiry(now, "image targets", "targets_expiring", st.Image.Targets, targetsNotice, "sign them again: garage-sign targets pull, sign, push"),
 		expiry(now, "image snapshot", "snapshot_expiring", st.Image.Snapshot, 0, ""),
 		expiry(now, "image timestamp", "timestamp_expiring", st.Image.Timestamp, 0, ""),
-		ofTUF(st.Image.TUF),
+		ofTUF(st.Image.TUF), ofSizes(st.Image.walls),
 		expiry(now, "Director root", "root_expiring", st.Director.Root, rootNotice, "sign and push a new one"),
 		unsigned(st))
 	update, err := s.ofNewestUpdate(ctx, ns, st.Updates)
@@ -253,6 +270,15 @@ func expiry(now time.Time, name, code string, d document, notice time.Duration, 
 			Text: fmt.Sprintf("%s version %d expires in %s", name, d.Version, span(left))}}
 	}
 	return nil
+}
+
+// ofSizes warns before a document is too large for devices, which stops them all.
+func ofSizes(walls []repo.DocumentSize) []finding {
+	return mapped(walls, func(w repo.DocumentSize) finding {
+		return finding{Code: "metadata_large", Level: levelWarning,
+			Text:   fmt.Sprintf("metadata of %s have %d bytes, %d %% of what devices read", w.Role, w.Bytes, w.Percent()),
+			Advice: "remove targets that no device needs, or split them into delegated roles"}
+	})
 }
 
 // unsigned says what is missing on the way from a build to a device.

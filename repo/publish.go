@@ -63,6 +63,8 @@ func (r *Repo) publishEdition(ctx context.Context, ns uptane.Namespace, p public
 		return signedSet{}, err
 	}
 	r.forget(ns)
+	r.watch(ctx, ns, uptane.RoleSnapshot, s.snapshot.Document)
+	r.watch(ctx, ns, uptane.RoleTimestamp, s.timestamp.Document)
 	return s, nil
 }
 

@@ -189,6 +189,7 @@ func (r *Repo) remark(ctx context.Context, ns uptane.Namespace, d uptane.Documen
 		r.log.WarnContext(ctx, "pushed targets expire soon; no device updates after that until the next push",
 			"namespace", ns, "version", d.Payload.Version, "expires", d.Payload.Expires)
 	}
+	r.watch(ctx, ns, uptane.RoleTargets, d.Raw)
 	if len(d.Raw) > largeTargets {
 		r.log.WarnContext(ctx, "pushed targets are large; old devices read 1 MiB, none reads more than 8 MiB",
 			"namespace", ns, "version", d.Payload.Version, "bytes", len(d.Raw))

@@ -80,6 +80,7 @@ type listener struct {
 func (v *services) listen(ctx context.Context, s settings, log *slog.Logger) ([]*listener, error) {
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	metrics.MustRegister(v.Repo.Collector())
 	devices, err := v.Gateway(gateway.Config{Version: "sealift/" + version, Log: log, Metrics: metrics})
 	if err != nil {
 		return nil, err
