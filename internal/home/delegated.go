@@ -111,7 +111,12 @@ func WriteSigned(path string, s Signed) error {
 // ReadSigned reads what WriteSigned or another tool wrote; TUF is nil where
 // there is no twin. Errors wrap ErrNotFound, uptane.ErrMalformed or
 // uptane.ErrTwins.
-func ReadSigned(path string) (Signed, error) {
+func ReadSigned(path string) (Signed, error) { return readSigned(path, uptane.RoleTargets) }
+
+// ReadSignedRoot is ReadSigned for a root.
+func ReadSignedRoot(path string) (Signed, error) { return readSigned(path, uptane.RoleRoot) }
+
+func readSigned(path string, role uptane.Role) (Signed, error) {
 	v, err := readJSON(path, maxRoleFile)
 	if err != nil {
 		return Signed{}, err
@@ -128,7 +133,7 @@ func ReadSigned(path string) (Signed, error) {
 		return s, err
 	}
 	s.TUF = twin.Uptane()
-	return s, checkTwins(uptane.RoleTargets, v, twin)
+	return s, checkTwins(role, v, twin)
 }
 
 // Pretty writes a document the way the files of a home look.

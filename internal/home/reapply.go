@@ -123,12 +123,52 @@ func (h *Home) Reapply(ctx context.Context, c Change, raw []byte, checksum strin
 		return nil, err
 	}
 	// That it may have ended was decided when it was signed first.
-	s := Signing{Keys: c.keys, Expires: expires, Force: true}
+	s := Signing{Keys: c.keys, Expires: expires, Force: true, Draft: len(c.keys) == 0}
 	out, err := h.seal(ctx, uptane.RoleTargets, merged, s, TargetsLife, targetsTwin)
 	if err != nil {
 		return nil, err
 	}
 	return &Again{Signed: out, base: doc.Raw, merged: merged}, nil
+}
+
+// On is the same change, made on what it was made on again.
+func (c Change) On(a *Again) Change {
+	base, err := payloadIn(a.base)
+	if err != nil {
+		return c
+	}
+	mine, err := payloadIn(a.Uptane)
+	if err != nil {
+		return c
+	}
+	return Change{base: base, mine: mine, keys: c.keys}
+}
+
+// Signs reports whether a key of this home signed the change.
+func (c Change) Signs() bool { return len(c.keys) > 0 }
+
+// Join makes a change that nobody has signed on top of what others have proposed,
+// nor signed enough, for the same version. Errors wrap ErrConflict; ErrReapply
+// where the change is signed: a key must not sign what it has not verified.
+func (h *Home) Join(ctx context.Context, c Change, proposed []byte) (Signed, error) {
+	if c.Signs() {
+		return Signed{}, fmt.Errorf("putting a signed change on what others propose: %w", ErrReapply)
+	}
+	theirs, err := own(proposed)
+	if err != nil {
+		return Signed{}, err
+	}
+	m := merge{base: c.base, mine: c.mine, theirs: theirs}
+	merged := m.targets()
+	if len(m.conflicts) > 0 {
+		return Signed{}, fmt.Errorf("putting the change on what others propose: %w: %s", ErrConflict, strings.Join(m.conflicts, ", "))
+	}
+	expires, err := timeOf(merged, "expires")
+	if err != nil {
+		return Signed{}, err
+	}
+	s := Signing{Version: intOf(theirs, "version"), Expires: expires, Force: true, Draft: true}
+	return h.seal(ctx, uptane.RoleTargets, merged, s, TargetsLife, targetsTwin)
 }
 
 // KeepAgain stores a change that was made again, as if it had been made on the

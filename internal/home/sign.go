@@ -28,6 +28,7 @@ type Signing struct {
 	Version int64     // 0: one more than the unsigned role has
 	Expires time.Time // zero: the later of what the role says and now plus its usual life
 	Force   bool      // sign even what has expired already
+	Draft   bool      // nobody signs: the document is to be proposed
 }
 
 // Signed is a role's document in both flavours. TUF is nil for the Director.
@@ -100,7 +101,7 @@ func (h *Home) sign(ctx context.Context, r uptane.Role, s Signing, life time.Dur
 
 // seal signs v as s says, in the flavours of this home.
 func (h *Home) seal(ctx context.Context, r uptane.Role, v canonical.Value, s Signing, life time.Duration, twin twinOf) (Signed, error) {
-	if len(s.Keys) == 0 {
+	if len(s.Keys) == 0 && !s.Draft {
 		return Signed{}, fmt.Errorf("signing %s: no key named: %w", r, ErrNotFound)
 	}
 	out := Signed{Version: s.Version}
@@ -114,6 +115,9 @@ func (h *Home) seal(ctx context.Context, r uptane.Role, v canonical.Value, s Sig
 	payload := withTime(v.With("version", canonical.Int(out.Version)), "expires", out.Expires).Uptane()
 
 	signer := h.keys.Signer(s.Keys...)
+	if s.Draft {
+		signer = nobody{}
+	}
 	job := uptane.Job{Repository: h.config.ServerType.Repository(), Role: r}
 	if out.Uptane, err = sealPayload(ctx, uptane.Uptane, signer, job, payload); err != nil {
 		return Signed{}, err
@@ -123,6 +127,14 @@ func (h *Home) seal(ctx context.Context, r uptane.Role, v canonical.Value, s Sig
 	}
 	out.TUF, err = sealTwin(ctx, signer, job, payload, twin)
 	return out, err
+}
+
+// nobody signs nothing.
+type nobody struct{}
+
+// Sign answers ErrPropose.
+func (nobody) Sign(context.Context, uptane.Job, []byte) ([]uptane.RawSig, error) {
+	return nil, ErrPropose
 }
 
 // sealPayload is uptane.SealPayload, but a document that nobody may sign here

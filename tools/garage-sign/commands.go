@@ -26,6 +26,7 @@ func commands() *command {
 				repoOption(),
 				{name: "key-name", short: "k", arg: "NAME", required: true, help: "key to put into it"},
 				{name: "output", short: "o", arg: "FILE", required: true, help: "archive to write"},
+				{name: "propose", help: "leave the private key out: what is signed with the archive waits at the server for others to sign"},
 			}},
 			{name: "import-client-cert", help: "identify to the server with a certificate from now on", run: runImportCert, options: []option{
 				repoOption(),
@@ -102,6 +103,11 @@ func rootCommands() *command {
 		{name: "get-unsigned", help: "print the bytes to sign", run: func(c *call) error { return runGetUnsigned(c, "root") }},
 		{name: "sign", help: "sign the root", run: runRootSign, options: append([]option{keyNames(false),
 			{name: "old-root-alias", arg: "NAME", help: "local key of the root before, to sign with as well"}}, expiryOptions()...)},
+		{name: "cosign", help: "show a root that somebody else has signed, and sign it as well", run: runRootCosign, options: []option{
+			{name: "input", short: "i", arg: "FILE", required: true, help: "root.json of another repository, its root.tuf.json beside it"},
+			{name: "key-name", short: "k", arg: "NAME", repeated: true, help: "local key that signs (default: only show and take over the signatures)"},
+			{name: "output", short: "o", arg: "FILE", help: "where to write the result for the next who signs"},
+			{name: "yes", help: "sign without asking"}}},
 		{name: "increment-version", help: "raise the version of the unsigned root", run: func(c *call) error { return runIncrement(c, "root") }},
 		{name: "set-threshold", help: "set how many root keys must sign", run: func(c *call) error { return runSetThreshold(c, "root") }, options: []option{thresholdOption()}},
 		role("key", "root"), role("targets-key", "targets"),

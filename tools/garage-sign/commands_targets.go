@@ -54,6 +54,12 @@ func targetsCommands() *command {
 		{name: "push", help: "send the signed targets; where others have pushed since the pull, the same change is made again on theirs. " +
 			"Exit code 2 if that cannot be done", run: runTargetsPush, options: []option{
 			{name: "once", help: "do not make the change again: exit code 2 if the server's targets have changed since the pull"}}},
+		{name: "propose", help: "let the unsigned targets wait at the server until enough keys have signed", run: runPropose, options: append([]option{
+			{name: "key-name", short: "k", arg: "NAME", repeated: true, help: "local key that signs at once (default: nobody signs yet)"}}, expiryOptions()[:2]...)},
+		{name: "cosign", help: "show what is proposed, and sign it; the last signature that is needed publishes", run: runCosign, options: []option{
+			{name: "key-name", short: "k", arg: "NAME", repeated: true, help: "local key that signs (default: only show)"},
+			{name: "yes", help: "sign without asking"}}},
+		{name: "withdraw", help: "give up what is proposed", run: runWithdraw},
 		{name: "upload", help: "send an image to the server", run: runTargetsUpload, options: join(imageOptions(), []option{inputOption("the image"),
 			{name: "timeout", arg: "SECONDS", help: "longest time for one request (default 3600)"},
 			{name: "force", help: "overwrite an image of this name"}})},

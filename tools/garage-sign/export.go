@@ -13,7 +13,8 @@ import (
 )
 
 // runExport writes an archive in which a local key is the targets key. The key
-// goes into it as it is stored here: sealed where it is sealed.
+// goes into it as it is stored here: sealed where it is sealed; or not at all,
+// for builds that may only propose.
 func runExport(c *call) error {
 	h, err := c.imageHome()
 	if err != nil {
@@ -22,6 +23,9 @@ func runExport(c *call) error {
 	pub, sec, err := h.Keys().Export(c.get("key-name"))
 	if err != nil {
 		return err
+	}
+	if c.has("propose") {
+		sec = []byte("propose\n")
 	}
 	hub := h.Config().TreeHub
 	if a := h.Config().Auth; a == nil || a.OAuth2 == nil {
@@ -57,6 +61,10 @@ func runExport(c *call) error {
 	}
 	if err := credentials.WriteFile(c.get("output"), appendMissing(files, old)); err != nil {
 		return err
+	}
+	if c.has("propose") {
+		c.say("Wrote %s; what is signed with it is proposed, and %s has to sign", c.get("output"), c.get("key-name"))
+		return nil
 	}
 	c.say("Wrote %s with %s as targets key", c.get("output"), c.get("key-name"))
 	return nil

@@ -45,6 +45,10 @@ func runTargetsPush(c *call) error {
 	if err != nil {
 		return err
 	}
+	if have, need, ok, err := h.Missing(signed.Uptane); err == nil && ok && have < need {
+		c.say("%d of %d keys have signed: this is proposed, to be published when the others have", have, need)
+		return c.propose(h, r, signed, checksum)
+	}
 	return c.pushTargets(h, r, signed, checksum)
 }
 

@@ -154,6 +154,10 @@ func (c *call) report(role string, h *home.Home) func(home.Signed, error) error 
 		if !s.Expires.IsZero() {
 			until = ", valid until " + s.Expires.Format("2006-01-02T15:04:05Z")
 		}
+		if e, err := uptane.ParseEnvelope(uptane.Uptane, s.Uptane); err == nil && len(e.Signatures) == 0 {
+			c.say("Nobody has signed %s version %d%s: this key may propose only; `%s push` lets it wait for signatures", role, s.Version, until, role)
+			return nil
+		}
 		c.say("Signed %s version %d (%s)%s; send it with `%s push`", role, s.Version, flavours, until, role)
 		return nil
 	}
