@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -142,6 +143,7 @@ type imageStatus struct {
 	Timestamp document            `json:"timestamp"`
 	Count     int                 `json:"targetCount"`
 	TUF       tufState            `json:"tuf"`
+	untrusted bool                // the targets, by the keys of the root
 	walls     []repo.DocumentSize // documents that come near what devices read
 }
 
@@ -161,6 +163,7 @@ func (s *server) imageStatus(ctx context.Context, ns uptane.Namespace, count int
 			return out, fmt.Errorf("reading %s: %w", name, err)
 		}
 	}
+	out.untrusted = errors.Is(s.repo.RequireTrusted(ctx, ns), repo.ErrTargetsUntrusted)
 	sizes, err := s.repo.Sizes(ctx, ns)
 	if err != nil {
 		return out, err
@@ -228,7 +231,7 @@ func (s *server) serverFindings(ctx context.Context, ns uptane.Namespace, st sta
 		expiry(now, "image targets", "targets_expiring", st.Image.Targets, targetsNotice, "sign them again: garage-sign targets pull, sign, push"),
 		expiry(now, "image snapshot", "snapshot_expiring", st.Image.Snapshot, 0, ""),
 		expiry(now, "image timestamp", "timestamp_expiring", st.Image.Timestamp, 0, ""),
-		ofTUF(st.Image.TUF), ofSizes(st.Image.walls),
+		ofTrust(st.Image), ofTUF(st.Image.TUF), ofSizes(st.Image.walls),
 		expiry(now, "Director root", "root_expiring", st.Director.Root, rootNotice, "sign and push a new one"),
 		unsigned(st))
 	update, err := s.ofNewestUpdate(ctx, ns, st.Updates)
@@ -270,6 +273,16 @@ func expiry(now time.Time, name, code string, d document, notice time.Duration, 
 			Text: fmt.Sprintf("%s version %d expires in %s", name, d.Version, span(left))}}
 	}
 	return nil
+}
+
+// ofTrust is about a root that came before targets signed with its keys.
+func ofTrust(st imageStatus) []finding {
+	if !st.untrusted {
+		return nil
+	}
+	return []finding{{Code: "targets_untrusted", Level: levelError,
+		Text:   fmt.Sprintf("targets version %d are not signed by the keys that root version %d names: no device installs anything", st.Targets.Version, st.Root.Version),
+		Advice: "sign targets with the new key and push them: garage-sign targets sign, garage-sign targets push"}}
 }
 
 // ofSizes warns before a document is too large for devices, which stops them all.

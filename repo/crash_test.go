@@ -245,3 +245,27 @@ func checksumOf(doc []byte) string {
 	sum := sha256.Sum256(doc)
 	return hex.EncodeToString(sum[:])
 }
+
+// A root that replaces the key of targets before they are signed with it is taken,
+// because a stolen key must go at once, and it is told that no device can update.
+func TestRootBeforeItsTargets(t *testing.T) {
+	w, s := newWorld(t, dbtest.SQLite(t))
+	w.pull(s).mustPush(s)
+	if err := s.RequireTrusted(t.Context(), ns); err != nil {
+		t.Fatal(err)
+	}
+	uptane.RemoveKey(w.root, uptane.RoleTargets, public(t, w.targets))
+	r := w.pull(s)
+	w.targets = newKey(t)
+	w.addKey(uptane.RoleTargets, public(t, w.targets))
+	w.putRoot(s)
+	wantFault(t, s.RequireTrusted(t.Context(), ns), repo.ErrTargetsUntrusted, "version 2")
+	if err := w.device.update(s); err == nil {
+		t.Error("the device takes targets of a key that was replaced")
+	}
+	r.mustPush(s)
+	w.device.mustUpdate(s)
+	if err := s.RequireTrusted(t.Context(), ns); err != nil {
+		t.Error(err)
+	}
+}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jmoiron/sqlx"
+	"github.com/theupdateframework/go-tuf/v2/metadata"
 
 	"sealift/internal/db"
 	"sealift/uptane"
@@ -219,4 +221,26 @@ func (r *Repo) twinInOrder(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace
 		return nil
 	}
 	return r.inOrder(ctx, tx, tree{ns, uptane.TUF}, e.base, s)
+}
+
+// RequireTrusted answers ErrTargetsUntrusted while the visible targets are not
+// signed by the keys that the current root names: a root that replaces these keys
+// came first, and devices refuse the targets until they are signed anew.
+func (r *Repo) RequireTrusted(ctx context.Context, ns uptane.Namespace) error {
+	doc, err := r.Metadata(ctx, ns, uptane.RoleTargets.Filename(0))
+	if err != nil {
+		return err
+	}
+	root, err := r.root(ctx, ns)
+	if err != nil {
+		return err
+	}
+	ring, err := uptane.RingOf(uptane.Uptane, &root.payload, uptane.RoleTargets)
+	if err != nil {
+		return fmt.Errorf("reading targets keys of %s: %w", ns, err)
+	}
+	if _, err = uptane.Open[metadata.TargetsType](uptane.Uptane, doc.Bytes, uptane.RoleTargets, ring, time.Time{}); err != nil {
+		return ErrTargetsUntrusted.Withf("under root version %d", root.version)
+	}
+	return nil
 }
