@@ -129,13 +129,10 @@ func VerifyManifest(raw []byte, primary ECUSerial, keys map[ECUSerial]Key) (*Man
 	if m.Primary != primary {
 		return nil, &ECUError{m.Primary, fmt.Errorf("reports as Primary in place of %q: %w", primary, ErrECU)}
 	}
-	whole := make(chan error, 1)
-	go func() { whole <- m.signed.verify(keys[primary]) }()
-	err = m.verifyParts(keys)
-	if err := <-whole; err != nil {
+	if err := m.signed.verify(keys[primary]); err != nil {
 		return nil, &ECUError{primary, fmt.Errorf("signing the manifest: %w", err)}
 	}
-	if err != nil {
+	if err := m.verifyParts(keys); err != nil {
 		return nil, err
 	}
 	return m, nil

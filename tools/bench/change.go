@@ -15,7 +15,7 @@ const (
 	changeRiders  = 12
 	leastChanges  = 15 // turns
 	mostChanges   = 60
-	changeTime    = 12 * time.Second
+	changeTime    = 10 * time.Second
 	// changePace is how often so many devices may report in the long run.
 	changePace = 50 * time.Millisecond
 )

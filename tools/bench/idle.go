@@ -14,7 +14,7 @@ import (
 const (
 	leastTurns = 7
 	mostTurns  = 25
-	raceTime   = 35 * time.Second
+	raceTime   = 25 * time.Second
 
 	idleRiders = 128
 	freshLaps  = 1 // a turn, with new connections

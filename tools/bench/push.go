@@ -20,6 +20,7 @@ import (
 // and the folders themselves it has 2,500 objects.
 const (
 	pushTurns   = 3
+	pushTime    = 30 * time.Second // after which no turn begins
 	pushObjects = 2500
 	pushFolders = 50
 	pushFiles   = pushObjects - pushFolders - 3
@@ -50,23 +51,57 @@ func measurePushes(ctx context.Context, r *results) error {
 	if err != nil {
 		return err
 	}
-	var took []float64
-	var commits []ostree.Checksum
+	remotes, me, stop, err := s.remotes(ctx, r, local)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	times := map[string][]float64{}
+	begin := time.Now()
 	for turn := range pushTurns {
 		commit, err := commitTree(ctx, repo, filepath.Join(s.dir, fmt.Sprint("tree-", turn)), turn)
 		if err != nil {
 			return err
 		}
-		commits = append(commits, commit)
-		begin := time.Now()
-		out, err := s.command(ctx, "garage-push", "--repo", local, "--ref", commit.String(), "--credentials", "sealift-out/build.zip").CombinedOutput()
-		if err != nil {
-			return fmt.Errorf("garage-push: %w\n%s", err, out)
+		if err := s.pushAndPull(ctx, turn, local, commit, remotes, me, times); err != nil {
+			return err
 		}
-		took = append(took, time.Since(begin).Seconds())
+		if time.Since(begin) > pushTime {
+			break
+		}
 	}
-	r.take("push_2500_objects", took, "%.0f objects/s over TLS, each one verified, on disk when it is acknowledged", pushObjects/median(took))
-	return s.pulls(ctx, r, local, commits)
+	r.take("push_2500_objects", times["push"], "%.0f objects/s over TLS, each one verified, on disk when it is acknowledged", pushObjects/median(times["push"]))
+	own, other := times["sealift"], times["nginx"]
+	if len(own) > 0 {
+		r.take("pull_2500_objects", own, "Debian's ostree, mutual TLS, HTTP/2")
+	}
+	if len(own) > 0 && len(other) > 0 {
+		var ratios []float64
+		for i := range own {
+			ratios = append(ratios, own[i]/other[i])
+		}
+		r.take("pull_2500_objects_ratio", ratios, "time of sealift by time of nginx with the files that were pushed, %.2f s", median(other))
+	}
+	return nil
+}
+
+// pushAndPull adds the seconds that each takes to times.
+func (s *server) pushAndPull(ctx context.Context, turn int, local string, commit ostree.Checksum, remotes []remote, me pair, times map[string][]float64) error {
+	begin := time.Now()
+	out, err := s.command(ctx, "garage-push", "--repo", local, "--ref", commit.String(), "--credentials", "sealift-out/build.zip").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("garage-push: %w\n%s", err, out)
+	}
+	times["push"] = append(times["push"], time.Since(begin).Seconds())
+	for i := range remotes {
+		from := remotes[(turn+i)%len(remotes)]
+		took, err := from.pull(ctx, filepath.Join(s.dir, fmt.Sprintf("pulled-%s-%d", from.name, turn)), commit, me)
+		if err != nil {
+			return err
+		}
+		times[from.name] = append(times[from.name], took.Seconds())
+	}
+	return nil
 }
 
 // commitTree commits a file system of random content that is the same in every
@@ -88,61 +123,40 @@ func commitTree(ctx context.Context, repo *ostree.Dir, root string, number int) 
 	return repo.Commit(ctx, os.DirFS(root), ostree.CommitOptions{Subject: fmt.Sprint("tree ", number), Timestamp: time.Date(2026, 1, 1, 0, 0, number, 0, time.UTC)})
 }
 
-// pulls lets ostree pull each commit into an empty repository from both.
-func (s *server) pulls(ctx context.Context, r *results, local string, commits []ostree.Checksum) error {
-	const pull, ratio = "pull_2500_objects", "pull_2500_objects_ratio"
+// remotes are those that ostree pulls from, as a device: the server, and nginx
+// that serves the local repository. What is not installed is told.
+func (s *server) remotes(ctx context.Context, r *results, local string) (list []remote, me pair, stop func(), err error) {
+	const ratio = "pull_2500_objects_ratio"
+	stop = func() {}
 	if _, err := exec.LookPath("ostree"); err != nil {
-		r.miss("ostree is not installed; on Debian, make deps installs it", pull, ratio)
-		return nil
+		r.miss("ostree is not installed; on Debian, make deps installs it", "pull_2500_objects", ratio)
+		return nil, me, stop, nil
 	}
 	devices, err := s.register(ctx, 1)
 	if err != nil {
-		return err
+		return nil, me, stop, err
 	}
 	dir := filepath.Join(s.dir, "rival")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
+		return nil, me, stop, err
 	}
 	id, err := newIdentity(dir, s.fleet.Cert)
 	if err != nil {
-		return err
+		return nil, me, stop, err
 	}
-	me, err := devices[0].files(dir)
-	if err != nil {
-		return err
+	if me, err = devices[0].files(dir); err != nil {
+		return nil, me, stop, err
 	}
-	remotes := []remote{{"sealift", "https://" + s.gateway + "/treehub", filepath.Join(s.dir, "sealift-out", "server_ca.pem")}}
+	list = []remote{{"sealift", "https://" + s.gateway + "/treehub", filepath.Join(s.dir, "sealift-out", "server_ca.pem")}}
 	if _, err := findNginx(); err != nil {
 		r.miss(err.Error(), ratio)
-	} else {
-		n, err := startNginx(ctx, dir, id, local, false)
-		if err != nil {
-			return err
-		}
-		defer n.stop()
-		remotes = append(remotes, remote{"nginx", "https://" + n.address + "/treehub", id.root})
+		return list, me, stop, nil
 	}
-	times := map[string][]float64{}
-	for turn, commit := range commits {
-		for i := range remotes {
-			from := remotes[(turn+i)%len(remotes)]
-			took, err := from.pull(ctx, filepath.Join(s.dir, fmt.Sprintf("pulled-%s-%d", from.name, turn)), commit, me)
-			if err != nil {
-				return err
-			}
-			times[from.name] = append(times[from.name], took.Seconds())
-		}
+	n, err := startNginx(ctx, dir, id, local, false)
+	if err != nil {
+		return nil, me, stop, err
 	}
-	r.take(pull, times["sealift"], "Debian's ostree, mutual TLS, HTTP/2")
-	if len(remotes) < 2 {
-		return nil
-	}
-	var ratios []float64
-	for i, t := range times["sealift"] {
-		ratios = append(ratios, t/times["nginx"][i])
-	}
-	r.take(ratio, ratios, "time of sealift by time of nginx with the files that were pushed, %.2f s", median(times["nginx"]))
-	return nil
+	return append(list, remote{"nginx", "https://" + n.address + "/treehub", id.root}), me, n.stop, nil
 }
 
 // pair is a device's certificate and key in files.
