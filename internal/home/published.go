@@ -39,3 +39,21 @@ func (h *Home) Published() (Signed, int64, error) {
 	}
 	return Signed{}, intOf(v, "version"), err
 }
+
+// Edited reports whether the unsigned targets are others than those that were
+// pulled or pushed last. Where neither has happened they are.
+func (h *Home) Edited() (bool, error) {
+	unsigned, err := h.unsigned(uptane.RoleTargets)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	last, _, err := h.Published()
+	if err != nil || last.Uptane == nil {
+		return true, err
+	}
+	payload, err := payloadIn(last.Uptane)
+	return !same(&unsigned, &payload), err
+}

@@ -113,18 +113,29 @@ func (m *move) readRoot() error {
 	return nil
 }
 
-// readTargets fetches targets where there are none yet: they are what the new
+// readTargets makes sure that the newest targets are here: they are what the new
 // key signs next, and after the new root nobody could verify the old ones.
 func (m *move) readTargets() error {
 	if m.director() {
 		return nil
 	}
-	if _, err := m.h.Unsigned(uptane.RoleTargets); !errors.Is(err, home.ErrNotFound) {
-		return err
-	}
-	raw, checksum, err := m.serverTargets(m.h, m.r, false)
+	known, err := m.h.Checksum()
 	if err != nil {
 		return err
+	}
+	if _, err := m.h.Unsigned(uptane.RoleTargets); err == nil && known == "" {
+		return nil // they were begun here
+	}
+	raw, checksum, err := m.serverTargets(m.h, m.r, false)
+	if err != nil || checksum == known {
+		return err
+	}
+	edited, err := m.h.Edited()
+	if err != nil {
+		return err
+	}
+	if edited {
+		return explained("the server's targets have changed since they were pulled, and the local ones have, too: `targets pull` and make the change again first")
 	}
 	if _, err := m.h.PullTargets(raw, checksum); err != nil {
 		return untrusted(err)

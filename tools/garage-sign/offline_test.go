@@ -70,7 +70,20 @@ func TestMoveOfflineKeepsTheKey(t *testing.T) {
 		t.Errorf("the server has %d keys after a refused root; %v", len(r.private), r.asked)
 	}
 	r.refuseRoot = false
+	// Somebody pushes meanwhile: the new key has to sign that.
+	other := builder(t, r)
+	other.must(add("x-1", "board"))
+	other.must("targets sign -r a -h $D -k targets")
+	other.must("targets push -r a -h $D")
+	s.must(add("y-1", "board"))
+	s.fails(1, "have changed since they were pulled", moveOffline)
+	s.must("targets delete -r a -h $D --filename y-1")
 	s.must(moveOffline) // the saved copy is used
+	s.must("targets sign -r a -h $D -k targets1")
+	s.must("targets push -r a -h $D")
+	if _, ok := r.published().Signed.Targets["x-1"]; !ok {
+		t.Error("what was pushed meanwhile is lost")
+	}
 	if len(r.roots) != 2 {
 		t.Errorf("%d roots", len(r.roots))
 	}

@@ -236,34 +236,45 @@ func runCosign(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.sendSignatures(r, w.ID, sigs, tuf)
+	published, err := c.sendSignatures(r, w.ID, sigs, tuf)
+	if err != nil || !published {
+		return err
+	}
+	if edited, err := h.Edited(); err != nil || edited {
+		return err
+	}
+	raw, checksum, err := c.serverTargets(h, r, false)
+	if err == nil {
+		_, err = h.PullTargets(raw, checksum)
+	}
+	return err
 }
 
-func (c *call) sendSignatures(r *reposerver.Server, id string, sigs, tuf []byte) error {
+func (c *call) sendSignatures(r *reposerver.Server, id string, sigs, tuf []byte) (published bool, err error) {
 	body, err := json.Marshal(struct {
 		Uptane json.RawMessage `json:"uptane"`
 		TUF    json.RawMessage `json:"tuf,omitempty"`
 	}{sigs, tuf})
 	if err != nil {
-		return err
+		return false, err
 	}
 	a, err := r.Must(c.ctx, http.MethodPost, proposals+"/"+id+"/signatures", body, nil)
 	if reposerver.Refused(err, "proposal_changed") || reposerver.Refused(err, "proposal_not_found") {
-		return exitError{exitConflict, fmt.Errorf("%w\nOther targets are proposed now; `targets cosign` shows them", err)}
+		return false, exitError{exitConflict, fmt.Errorf("%w\nOther targets are proposed now; `targets cosign` shows them", err)}
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	p, err := readProposal(a)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if p.Published != "" {
 		c.say("Signed and published targets version %d", p.Version)
-		return nil
+		return true, nil
 	}
 	c.say("Signed: %d of %d keys have", len(p.SignedBy), p.Threshold)
-	return nil
+	return false, nil
 }
 
 // confirm asks a person, unless --yes was given.
