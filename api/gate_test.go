@@ -165,7 +165,7 @@ func TestEveryDeviceRuleIsTested(t *testing.T) {
 		13: {"director/session_test.go TestOutcomes"},
 		14: {"repo/push_test.go TestMetadataNames", "director/metadata_test.go TestFullVerification"},
 		15: {"gateway/repo_test.go TestDeviceReadsImageRepository"},
-		16: {"uptane/acceptance/gate_test.go TestDelegations"},
+		16: {"director/delegated_test.go TestDelegatedImages", "uptane/acceptance/gate_test.go TestDelegations"},
 		17: {"keys/pki/pki_test.go TestDeviceChainAndArchive"},
 		18: {"gateway/provision_test.go TestRefusedProvisioningLeavesNothing"},
 		19: {"director/register_test.go TestECUSetChanges"},
