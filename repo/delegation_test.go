@@ -426,3 +426,43 @@ func TestImageOfARole(t *testing.T) {
 		t.Errorf("swept %d, %v", n, err)
 	}
 }
+
+// Roles are searched in the order in which they are listed, and one ends the
+// search only when it says so: for devices, and for what may be assigned.
+func TestPriorityAndTermination(t *testing.T) {
+	w, s := newWorld(t, dbtest.SQLite(t))
+	first, second := w.supplier("first"), w.supplier("second")
+	w.pull(s).delegate(first, false, "shared/*").delegate(second, false, "*").mustPush(s)
+	first.add(w.named("shared/1")).mustPush(s)
+	both := w.named("shared/1")
+	both.Custom.HardwareIDs = []uptane.HardwareID{"another"}
+	second.add(both).add(w.named("shared/2")).mustPush(s)
+	prefer := func(terminating bool, order ...*supplier) {
+		t.Helper()
+		r := w.pull(s)
+		r.payload.Delegations = nil
+		for _, a := range order {
+			r.delegate(a, terminating, map[uptane.Role]string{"first": "shared/*", "second": "*"}[a.role])
+		}
+		r.mustPush(s)
+	}
+	found := func() uptane.Role {
+		t.Helper()
+		got, err := s.Target(t.Context(), ns, "shared/1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got.Delegated
+	}
+	w.sees(s, map[string]bool{"shared/1": true, "shared/2": true})
+	if found() != "first" {
+		t.Error("the first role has priority")
+	}
+	prefer(false, second, first)
+	w.sees(s, map[string]bool{"shared/1": true, "shared/2": true})
+	if found() != "second" {
+		t.Error("the order of the list decides")
+	}
+	prefer(true, first, second)
+	w.sees(s, map[string]bool{"shared/1": true, "shared/2": false})
+}

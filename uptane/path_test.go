@@ -56,3 +56,27 @@ func FuzzMatchPath(f *testing.F) {
 		}
 	})
 }
+
+// What a delegations block says of one role, cut out, says the same.
+func FuzzDelegations(f *testing.F) {
+	key := `"44d79db0f1c92a0ee3ac8b0c2e5c1c1bd9b4e8f4fd0a6b0e5e7c6a3c9f1d2b3a":{"keytype":"ED25519","keyval":{"public":"e8b819c020ce57f72521452d341875bb6eb311ecca3cbb711efb63f38e68cde1"}}`
+	f.Add([]byte(`{"delegations":{"keys":{` + key + `},"roles":[{"name":"a","keyids":["44d79db0f1c92a0ee3ac8b0c2e5c1c1bd9b4e8f4fd0a6b0e5e7c6a3c9f1d2b3a"],"paths":["a/*"],"threshold":1,"terminating":true}]}}`))
+	f.Add([]byte(`{"signatures":[],"signed":{"_type":"Targets","expires":"2027-01-01T00:00:00Z","targets":{},"version":1}}`))
+	f.Add([]byte(`{"signatures":[{"keyid":"x","method":"ed25519","sig":"AA=="}],"signed":{"_type":"Targets","expires":"2027-01-01T00:00:00Z","targets":{},"version":2,"delegations":{"keys":{},"roles":[{"name":"a","keyids":[],"paths":["*"],"threshold":0}]}}}`))
+	f.Add([]byte(`{"delegations":{"keys":{},"roles":null}}`))
+	f.Fuzz(func(t *testing.T, doc []byte) {
+		list, err := uptane.Delegations(uptane.Uptane, doc)
+		if err != nil {
+			return
+		}
+		for _, d := range list {
+			again, err := uptane.ParseDelegation(uptane.Uptane, d.Raw)
+			if err != nil || again.Role != d.Role || again.Ring.Threshold != d.Ring.Threshold || len(again.Ring.Keys) != len(d.Ring.Keys) || string(again.Raw) != string(d.Raw) {
+				t.Errorf("%s reads back as %+v, %v", d.Raw, again, err)
+			}
+			if again.Ring.Threshold < 1 || !again.Role.Delegation() {
+				t.Errorf("accepted: %s", d.Raw)
+			}
+		}
+	})
+}
