@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"sealift/uptane"
+	"sealift/uptane/canonical"
 )
 
 // Published returns the newest targets that a server is known to have had, from
@@ -41,7 +42,8 @@ func (h *Home) Published() (Signed, int64, error) {
 }
 
 // Edited reports whether the unsigned targets are others than those that were
-// pulled or pushed last. Where neither has happened they are.
+// pulled or pushed last, but for version and expiry, which are given when they
+// are signed. Where neither has happened they are.
 func (h *Home) Edited() (bool, error) {
 	unsigned, err := h.unsigned(uptane.RoleTargets)
 	if errors.Is(err, ErrNotFound) {
@@ -55,5 +57,8 @@ func (h *Home) Edited() (bool, error) {
 		return true, err
 	}
 	payload, err := payloadIn(last.Uptane)
+	for _, v := range []*canonical.Value{&unsigned, &payload} {
+		*v = v.Without("version").Without("expires")
+	}
 	return !same(&unsigned, &payload), err
 }
