@@ -49,7 +49,7 @@ func openServices(ctx context.Context, s settings, log *slog.Logger, create bool
 			return nil, err
 		}
 	}
-	c := wiring.Config{DB: v.db, Actor: actor, Log: log}
+	c := wiring.Config{DB: v.db, Actor: actor, PrivateRemotes: s.PrivateRemotes, Log: log}
 	if c.KEK, err = s.masterKey(create); err != nil {
 		return nil, err
 	}

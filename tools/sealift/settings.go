@@ -39,6 +39,7 @@ type settings struct {
 	LogLevel       string
 	MasterPassFile string
 	RecordHeads    []string
+	PrivateRemotes bool
 }
 
 // secretSettings are masked by `sealift config print`.
@@ -64,6 +65,7 @@ func settingFlags(s *settings) *pflag.FlagSet {
 	f.StringVar(&s.APICert, "api-cert", "", "certificate for the api instead of one of the server's own CA")
 	f.StringVar(&s.APIKey, "api-key", "", "key of --api-cert")
 	f.StringSliceVar(&s.RecordHeads, "record-heads", nil, "where heads of the record go: stdout, the URL of a webhook or of a bucket (repeatable)")
+	f.BoolVar(&s.PrivateRemotes, "private-remotes", false, "fetch delegations and images from private and local addresses, too, when somebody with a token for signing asks for it")
 	f.StringVar(&s.LogFormat, "log-format", "text", "text or json")
 	f.StringVar(&s.LogLevel, "log-level", "info", "debug, info, warn or error")
 	return f

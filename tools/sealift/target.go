@@ -22,10 +22,11 @@ func newTarget() *cobra.Command {
 	p.bind(list)
 	list.Flags().StringVar(&contains, "name-contains", "", "only targets with this in their name")
 	show := f.speak(&cobra.Command{Use: "show TARGET", Short: "Show what is signed of a target", Args: args(cobra.ExactArgs(1))}, showTarget)
-	for _, c := range []*cobra.Command{list, show} {
+	split := newTargetSplit(&f)
+	for _, c := range []*cobra.Command{list, show, split} {
 		f.bind(c)
 	}
-	target.AddCommand(list, show, newTargetAdd())
+	target.AddCommand(list, show, split, newTargetAdd())
 	return target
 }
 

@@ -35,7 +35,10 @@ type Config struct {
 	Now func() time.Time
 	// Actor names who acts, for audit and history; nil names nobody.
 	Actor func(context.Context) string
-	Log   *slog.Logger
+	// PrivateRemotes lets the Image repository fetch from addresses that are not
+	// public.
+	PrivateRemotes bool
+	Log            *slog.Logger
 }
 
 // Services are everything below the edges. They are safe for concurrent use.
@@ -70,7 +73,8 @@ func Open(ctx context.Context, c Config) (_ *Services, err error) {
 	}
 	if s.Repo, err = repo.New(ctx, repo.Config{
 		DB: c.DB, Bucket: c.Images, Signer: s.Vault, Roots: s.Vault, RootVersion: s.Vault.RootVersion, RoleKeysSince: s.Vault.RoleKeysSince,
-		PutRoots: s.Vault.PutRoots, RootTwins: s.Vault, RequireRoot: s.Vault.RequireRoot, Complete: s.TreeHub.RequireComplete, Witnessed: s.witnessed, Now: c.Now, Log: c.Log,
+		PutRoots: s.Vault.PutRoots, RootTwins: s.Vault, RequireRoot: s.Vault.RequireRoot, Complete: s.TreeHub.RequireComplete, Witnessed: s.witnessed,
+		Secrets: c.KEK, PrivateRemotes: c.PrivateRemotes, Now: c.Now, Log: c.Log,
 	}); err != nil {
 		return nil, err
 	}
