@@ -26,14 +26,7 @@ func rotatedWhileOff(t *testing.T) string {
 	l.launch(t, id, map[string]string{"board": "app-1"})
 	b.once(t)
 	for _, repository := range []string{"image", "director"} {
-		home := []string{"--repo", repository, "--home-dir", filepath.Join(l.dir, "sealift-offline")}
-		for _, step := range [][]string{
-			{"root", "pull"}, {"key", "generate", "--name", "root2"},
-			{"root", "key", "add", "--key-name", "root2"}, {"root", "key", "remove", "--key-name", "root"},
-			{"root", "sign", "--key-name", "root2", "--old-root-alias", "root"}, {"root", "push"},
-		} {
-			l.run(t, []string{"GARAGE_SIGN_PASSPHRASE=" + offlinePassphrase}, "garage-sign", append(step, home...)...)
-		}
+		l.rotate(t, repository, "root", "root2")
 	}
 	l.uploadBinary(t, "app", "2", "board", "application two")
 	l.uploadBinary(t, "firmware", "1", "sensor", "firmware one")
@@ -133,7 +126,7 @@ func (l *liar) checksum(t *testing.T) string {
 // could read.
 func hundredSecondaries(t *testing.T) string {
 	l := startLiar(t)
-	kind := func(i int) string { return fmt.Sprintf("sensor-%03d-%s", i, strings.Repeat("k", 120)) }
+	kind := func(i int) string { return fmt.Sprintf("sensor-%03d-%s", i, strings.Repeat("k", 185)) }
 	b := newBoard(t, l.server, boardOptions{name: "truck-18", hwid: "board"})
 	b.patience = 8 * time.Minute
 	b.secondaryKind = kind
@@ -145,7 +138,7 @@ func hundredSecondaries(t *testing.T) string {
 	for i := range 100 {
 		kinds = append(kinds, kind(i+1))
 		all[kind(i+1)] = "firmware-1"
-		each[kind(i+1)] = fmt.Sprintf("%s-%d", strings.Repeat("n", 200), i+1)
+		each[kind(i+1)] = fmt.Sprintf("%s-%d", strings.Repeat("n", 240), i+1)
 	}
 	l.uploadBinary(t, "firmware", "1", strings.Join(kinds, ","), "firmware one")
 	l.launch(t, id, all)
@@ -161,16 +154,37 @@ func hundredSecondaries(t *testing.T) string {
 		t.Errorf("targets of %d bytes, %d ECUs\n%.4000s", size, len(have), s.log)
 	}
 	l.signMany(t, kinds)
-	body, err := json.Marshal(map[string]any{"name": "too much", "targets": each, "devices": []string{id}})
-	must(t, err)
-	status, answer := l.ask(t, http.MethodPost, "/api/v1/updates", body)
-	if !strings.Contains(string(answer), "targets_too_large") || len(l.assigned(t, id).Targets) > 0 {
-		t.Errorf("100 long names: %d %s", status, answer)
-	}
+	fit, wide := l.asManyAsFit(t, b, id, each)
 	l.uploadBinary(t, "app", "1", "board", "application one")
 	l.launch(t, id, map[string]string{"board": "app-1"})
 	l.recovers(t, b, id, "truck-18-primary", "app-1")
-	return fmt.Sprintf("100 Secondaries, %d bytes, all installed; 100 long names: refused, targets_too_large; then app-1", size)
+	return fmt.Sprintf("100 Secondaries: %d bytes, all installed; 100 long names: %d fit into %d bytes and are read, the others refused with targets_too_large; then app-1", size, fit, wide)
+}
+
+// asManyAsFit assigns what no client could read: as many ECUs as fit get their
+// image, the others a reason.
+func (l *liar) asManyAsFit(t *testing.T, b *board, id string, targets map[string]string) (fit, size int) {
+	t.Helper()
+	body, err := json.Marshal(map[string]any{"name": "too much", "targets": targets, "devices": []string{id}})
+	must(t, err)
+	status, answer := l.ask(t, http.MethodPost, "/api/v1/updates", body)
+	var out struct {
+		NotAffected map[string]map[string]struct{ Code string }
+	}
+	must(t, json.Unmarshal(answer, &out))
+	for ecu, why := range out.NotAffected[id] {
+		if why.Code != "targets_too_large" {
+			t.Errorf("%s is refused: %q", ecu, why.Code)
+		}
+	}
+	fit, size = len(l.assigned(t, id).Targets), len(l.documents(t, directors, id)["targets.json"])
+	if refused := len(out.NotAffected[id]); status != http.StatusCreated || refused == 0 || fit+refused != len(targets) || size > 64<<10 {
+		t.Errorf("%d: %d targets of %d bytes, %d refused: %s", status, fit, size, refused, answer)
+	}
+	s := l.observe(t, b, "check")
+	s.says(t, fmt.Sprintf("%d new updates found in both Director and Image repo metadata", fit))
+	must(t, l.cancelAll(t, id))
+	return fit, size
 }
 
 // signMany lists an image with a long name for each hardware id.
@@ -183,7 +197,7 @@ func (l *liar) signMany(t *testing.T, kinds []string) {
 	step("init", "--credentials", zip)
 	step("targets", "pull")
 	for i, kind := range kinds {
-		step("targets", "add", "--name", strings.Repeat("n", 200), "--version", strconv.Itoa(i+1), "--length", "15", "--sha256", sha256Hex(kind), "--hardwareids", kind, "--url", "https://downloads.example.com/"+strconv.Itoa(i))
+		step("targets", "add", "--name", strings.Repeat("n", 240), "--version", strconv.Itoa(i+1), "--length", "15", "--sha256", sha256Hex(kind), "--hardwareids", kind, "--url", "https://downloads.example.com/"+strconv.Itoa(i))
 	}
 	step("targets", "sign", "--expire-after", "1Y", "--key-name=targets")
 	step("targets", "push")

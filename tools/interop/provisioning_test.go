@@ -100,7 +100,11 @@ func madeCredentials(t *testing.T) string {
 		t.Errorf("a stranger's CA: %v", s.requests)
 	}
 	added := l.run(t, l.operator(), "sealift", "ca", "add", ca+".pem", "--key", ca+".key")
-	l.once(t, fleet)
+	mark := l.log.mark()
+	stop := fleet.daemon(t) // who came before is looked at again within a second
+	defer stop()
+	eventually(t, "the device is let in", func() bool { return l.log.saw(mark, "PUT /director/manifest 200") > 0 })
+	stop()
 	id, _ = l.device(t, "truck-1b")
 	l.launch(t, id, map[string]string{"board": "app-1"})
 	l.runs(t, fleet, id, "app-1")
