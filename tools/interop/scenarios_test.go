@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// The numbers are those of the device test plan: provisioning, registration,
-// OSTree and binary updates, pinned roots.
+// The numbers are those of the device test plan.
 func TestScenarios(t *testing.T) {
-	// These wait for limits of the client, beside the others.
+	// These take minutes, beside the others: limits of the client, a hundred keys.
+	scenario(t, "18", "100 Secondaries in one assignment", hundredSecondaries)
 	scenario(t, "9", "freeze: metadata that never comes", hangingMetadata)
 	scenario(t, "9b", "slow retrieval: an image at 2 KB/s", slowImage)
 	scenario(t, "1", "provision with shared credentials", provisionShared)
@@ -36,7 +36,6 @@ func TestScenarios(t *testing.T) {
 	scenario(t, "15", "manifest: lost answer, 500", manifestTroubles)
 	scenario(t, "16", "same Director version, other content", sameVersion)
 	scenario(t, "17", "names that are not ASCII", foreignLetters)
-	scenario(t, "18", "100 Secondaries in one assignment", hundredSecondaries)
 	scenario(t, "20", "pinned roots: no trust on first use", pinnedRoots)
 	scenario(t, "gp", "the C++ garage-push with a token", realGaragePush)
 	scenario(t, "gc", "the C++ garage-check with a token", realGarageCheck)
