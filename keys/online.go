@@ -1,12 +1,15 @@
 package keys
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/rsa"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jmoiron/sqlx"
@@ -46,46 +49,63 @@ func isOnline(repo uptane.Repository, role uptane.Role) bool {
 // signed offline are refused: root everywhere, targets of the Image
 // repository.
 func (v *Vault) GenerateOnline(ctx context.Context, ns uptane.Namespace, repo uptane.Repository, role uptane.Role, keytype string) (uptane.Key, error) {
-	if !ns.Valid() {
-		return uptane.Key{}, errNamespace.Withf("%.80q", ns)
-	}
-	if !isOnline(repo, role) {
-		return uptane.Key{}, errNotOnline.Withf("%s of the %s repository", role, repo)
-	}
-	private, err := newPrivateKey(keytype)
+	k, err := v.makeOnline(ctx, ns, repo, role, keytype)
 	if err != nil {
 		return uptane.Key{}, err
 	}
-	key, err := uptane.NewKey(private.Public())
-	if err != nil {
-		return uptane.Key{}, err
-	}
-	box, err := v.seals.seal(ctx, private, string(ns), string(repo), string(role), string(key.ID()))
-	if err != nil {
-		return uptane.Key{}, err
-	}
-	act, err := v.act(ctx, ns, "key.generate", "%s key %s for %s of the %s repository", key.Algorithm(), key.ID(), role, repo)
-	if err != nil {
-		return uptane.Key{}, err
-	}
-	rk := roleKey{ns, repo, role, key}
-	err = v.store.db.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
-		if mine, err := v.store.claimKey(ctx, tx, rk, act.At); err != nil || !mine {
-			return errOr(err, errKeyElsewhere)
-		}
-		if err := v.store.addOnlineKey(ctx, tx, rk, box, act.At); err != nil {
-			return err
-		}
-		if err := v.store.renewStamp(ctx, tx, ns, stampRoots); err != nil {
-			return err
-		}
-		return v.store.addAct(ctx, tx, act)
-	})
+	err = v.store.db.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error { return v.storeOnline(ctx, tx, k) })
 	if err != nil {
 		return uptane.Key{}, fmt.Errorf("generating %s key of the %s repository: %w", role, repo, err)
 	}
 	v.touched(ns)
-	return key, nil
+	return k.Key, nil
+}
+
+// madeKey is a new private key, sealed, that is to be stored.
+type madeKey struct {
+	roleKey
+	box sealed
+	act Act
+}
+
+// makeOnline makes a private key for an online role and seals it.
+func (v *Vault) makeOnline(ctx context.Context, ns uptane.Namespace, repo uptane.Repository, role uptane.Role, keytype string) (k madeKey, err error) {
+	if !ns.Valid() {
+		return k, errNamespace.Withf("%.80q", ns)
+	}
+	if !isOnline(repo, role) {
+		return k, errNotOnline.Withf("%s of the %s repository", role, repo)
+	}
+	private, err := newPrivateKey(keytype)
+	if err != nil {
+		return k, err
+	}
+	key, err := uptane.NewKey(private.Public())
+	if err != nil {
+		return k, err
+	}
+	k.roleKey = roleKey{ns, repo, role, key}
+	if k.box, err = v.seals.seal(ctx, private, string(ns), string(repo), string(role), string(key.ID())); err != nil {
+		return k, err
+	}
+	k.act, err = v.act(ctx, ns, "key.generate", "%s key %s for %s of the %s repository", key.Algorithm(), key.ID(), role, repo)
+	return k, err
+}
+
+// storeOnline enters a new key in a transaction.
+func (v *Vault) storeOnline(ctx context.Context, tx *sqlx.Tx, k madeKey) error {
+	if mine, err := v.store.claimKey(ctx, tx, k.roleKey, k.act.At); err != nil || !mine {
+		return errOr(err, errKeyElsewhere)
+	}
+	return errors.Join(
+		v.store.addOnlineKey(ctx, tx, k.roleKey, k.box, k.act.At),
+		v.store.renewStamp(ctx, tx, k.Namespace, stampRoots),
+		v.store.addAct(ctx, tx, k.act))
+}
+
+// held reports whether the private key of a role's key is among rows.
+func held(rows []onlineKeyRow, role uptane.Role, key uptane.Key) bool {
+	return slices.ContainsFunc(rows, func(r onlineKeyRow) bool { return r.Role == role && bytes.Equal(r.SPKI, key.SPKI()) })
 }
 
 // OnlineKeys returns the public keys whose private keys are held for a role,

@@ -216,6 +216,9 @@ func (v *Vault) publish(ctx context.Context, state *rootState, next nextRoot) er
 		if err := v.store.addRoot(ctx, tx, state.ns, state.repo, next, act.At); err != nil {
 			return err
 		}
+		if err := v.settle(ctx, tx, state, next); err != nil {
+			return err
+		}
 		if err := v.store.renewStamp(ctx, tx, state.ns, stampRoots); err != nil {
 			return err
 		}
@@ -234,8 +237,9 @@ func (v *Vault) claimKeys(ctx context.Context, tx *sqlx.Tx, state *rootState, ne
 	}
 	for _, role := range topLevel() {
 		for _, key := range next.roles[role].keys {
-			held := slices.ContainsFunc(rows, func(r onlineKeyRow) bool { return r.Role == role && bytes.Equal(r.SPKI, key.SPKI()) })
-			if isOnline(state.repo, role) && !held {
+			// After a restored backup the root may name keys that were made later:
+			// it is taken, so that one with new keys can follow.
+			if isOnline(state.repo, role) && !held(rows, role, key) && !state.recovering {
 				why.add("key %s of %s is not held by the server, which must sign with it", key.ID(), role)
 				continue
 			}
