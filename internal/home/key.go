@@ -27,6 +27,24 @@ const (
 
 const defaultRSABits = 3072
 
+// ParseKeyType reads a kind of key together with its size, as servers spell it:
+// ed25519 (also for ""), rsa2048, rsa3072 or rsa4096. Errors wrap uptane.ErrKey.
+func ParseKeyType(text string) (kind KeyType, bits int, err error) {
+	switch strings.ToLower(text) {
+	case "", "ed25519":
+		return Ed25519, 0, nil
+	case "rsa2048":
+		return RSA, 2048, nil
+	case "rsa3072":
+		return RSA, 3072, nil
+	case "rsa4096":
+		return RSA, 4096, nil
+	case "ecprime256v1", "ecdsa", "ec":
+		return "", 0, fmt.Errorf("type %q: devices refuse a whole root that holds one ECDSA key; choose ed25519, rsa2048, rsa3072 or rsa4096: %w", text, uptane.ErrKey)
+	}
+	return "", 0, fmt.Errorf("type %.40q: none of ed25519, rsa2048, rsa3072, rsa4096: %w", text, uptane.ErrKey)
+}
+
 // ErrKeyFile marks a key file that cannot be used as it is.
 var ErrKeyFile = errors.New("unusable key file")
 

@@ -128,52 +128,69 @@ type targetsDocument struct {
 	} `json:"signed"`
 }
 
-// checkTargets looks for a target that names the commit. It does not verify
-// signatures: devices do, against roots that this tool has no trust in.
+// checkTargets looks for a target that names the commit, also among targets that
+// wait for somebody else to sign them: there a build has done its part. It does not
+// verify signatures: devices do, against roots that this tool has no trust in.
 func checkTargets(ctx context.Context, s *session, commit ostree.Checksum, out *screen) error {
 	base, err := s.archive.TufRepoURL()
 	if err != nil {
 		return err
 	}
-	doc, err := fetchTargets(ctx, s.client, strings.TrimRight(base, "/")+"/api/v1/user_repo/targets.json")
-	if err != nil {
+	repo := strings.TrimRight(base, "/") + "/api/v1/user_repo/"
+	doc := new(targetsDocument)
+	if err := fetch(ctx, s.client, repo+"targets.json", doc); err != nil {
 		return fmt.Errorf("fetching targets.json: %w", err)
 	}
 	if !time.Now().Before(doc.Signed.Expires) {
 		return fmt.Errorf("targets.json expired on %s; sign it again with a later date", doc.Signed.Expires.Format(time.RFC3339))
 	}
-	for name, target := range doc.Signed.Targets {
-		if strings.EqualFold(target.Hashes["sha256"], commit.String()) {
-			out.say(levelInfo, "OSTree commit %s is found in targets.json as %s", commit, name)
+	if name := doc.naming(commit); name != "" {
+		out.say(levelInfo, "OSTree commit %s is found in targets.json as %s", commit, name)
+		return nil
+	}
+	var waiting struct{ Uptane targetsDocument }
+	if err := fetch(ctx, s.client, repo+"proposals/targets", &waiting); err == nil {
+		if name := waiting.Uptane.naming(commit); name != "" {
+			out.say(levelInfo, "OSTree commit %s is proposed as %s; devices get it once the targets are signed (garage-sign targets cosign)", commit, name)
 			return nil
 		}
 	}
 	return fmt.Errorf("OSTree commit %s is missing in targets.json; sign a target for it with garage-sign", commit)
 }
 
-func fetchTargets(ctx context.Context, client *http.Client, url string) (*targetsDocument, error) {
+// naming is the target of a commit, "" for none.
+func (d *targetsDocument) naming(commit ostree.Checksum) string {
+	for name, target := range d.Signed.Targets {
+		if strings.EqualFold(target.Hashes["sha256"], commit.String()) {
+			return name
+		}
+	}
+	return ""
+}
+
+// fetch reads a document.
+func fetch(ctx context.Context, client *http.Client, url string, doc any) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	res, err := client.Do(req)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s answered %s", url, res.Status)
+		return fmt.Errorf("%s answered %s", url, res.Status)
 	}
 	data, err := io.ReadAll(io.LimitReader(res.Body, maxTargets+1))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if len(data) > maxTargets {
-		return nil, errors.New("the document is too large")
+		return errors.New("the document is too large")
 	}
-	doc := new(targetsDocument)
 	if err := json.Unmarshal(data, doc); err != nil {
-		return nil, fmt.Errorf("reading it: %w", err)
+		return fmt.Errorf("reading it: %w", err)
 	}
-	return doc, nil
+	return nil
 }

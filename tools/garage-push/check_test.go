@@ -30,6 +30,10 @@ func TestCheck(t *testing.T) {
 	contains(t, s.check(1), "targets.json answered 404")
 	s.targets = targets(strings.Repeat("a", 64), later)
 	contains(t, s.check(1), "is missing in targets.json")
+	s.proposed = targets(strings.Repeat("b", 64), later)
+	contains(t, s.check(1), "is missing in targets.json")
+	s.proposed = targets(s.commit.String(), later)
+	contains(t, s.check(0), "is proposed as board-7; devices get it once the targets are signed")
 	s.targets = targets(s.commit.String(), time.Now().Add(-time.Hour))
 	contains(t, s.check(1), "targets.json expired on")
 	s.targets = `{"signed":[]}`

@@ -36,6 +36,7 @@ type site struct {
 	repo        string
 	commit      ostree.Checksum
 	targets     string // what the server answers for targets.json; empty: 404
+	proposed    string // what waits for signatures; empty: nothing
 
 	mu   sync.Mutex
 	seen []string // method and path below /api/v3/
@@ -72,6 +73,10 @@ func newSite(t testing.TB, secure bool) *site {
 				w.WriteHeader(404)
 			}
 			_, _ = io.WriteString(w, s.targets)
+			return
+		}
+		if r.URL.Path == "/api/v1/user_repo/proposals/targets" && s.proposed != "" {
+			_, _ = io.WriteString(w, `{"id":"x","uptane":`+s.proposed+`}`)
 			return
 		}
 		if path, ok := strings.CutPrefix(r.URL.Path, "/api/v3/"); ok {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -139,4 +141,38 @@ func TestMoveOfflineWhereNothingIsOnline(t *testing.T) {
 		t.Errorf("%d roots, %s", len(r.roots), s.stdout)
 	}
 	s.fails(1, "must name the root key", strings.Replace(moveOffline, "root0", "targets1", 1))
+}
+
+// The root of a Director that keeps its targets key online.
+func TestMoveOfflineOfADirector(t *testing.T) {
+	r := newRepository(t, true)
+	r.giveKeys()
+	to := httpProxy(r.url)
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		path := strings.Replace(q.URL.Path, "/api/v1/director/admin/repo/private_keys/", "/api/v1/user_repo/root/private_keys/", 1)
+		q.URL.Path = strings.Replace(path, "/api/v1/director/admin/repo/", "/api/v1/user_repo/", 1)
+		to.ServeHTTP(w, q)
+	}))
+	t.Cleanup(front.Close)
+	s := newShell(t)
+	s.credentials(r, map[string]string{"api_gateway.url": front.URL})
+	s.must("init -r a -h $D -t director -c $D/credentials.zip")
+	s.must("root pull -r a -h $D")
+	s.must("key generate -r a -h $D -n root1")
+	r.tuf = false // a Director has no TUF view
+	r.asked = nil
+	const move = "move-offline -r a -h $D --old-root-alias root0 --new-root root1"
+	s.fails(1, "the Director signs its targets itself", move+" --new-targets x")
+	targets := r.root().Roles["targets"].KeyIDs[0]
+	key := r.private[targets]
+	delete(r.private, targets)
+	s.fails(1, "must be online", move)
+	r.private[targets] = key
+	s.must(move)
+	if len(r.roots) != 2 || r.root().Roles["targets"].KeyIDs[0] != targets || r.private[targets] == nil {
+		t.Errorf("%d roots, targets keys %v", len(r.roots), r.root().Roles["targets"].KeyIDs)
+	}
+	if slices.ContainsFunc(r.asked, func(q string) bool { return strings.Contains(q, "tuf/") || strings.Contains(q, "targets.json") }) {
+		t.Errorf("requests %v", r.asked)
+	}
 }
