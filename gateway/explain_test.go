@@ -265,7 +265,7 @@ func (p pgPlan) steps(list []string) []string {
 }
 
 // perNamespace are tables that have a few rows a namespace: there it is enough.
-var perNamespace = []string{"keys_stamp", "repo_repository", "online_key", "recovery"}
+var perNamespace = []string{"keys_stamp", "repo_repository", "online_key", "recovery", "director_recovery"}
 
 var (
 	liteScan = regexp.MustCompile(`^SCAN (?:\d+ )?(\w+)`)
