@@ -147,6 +147,10 @@ func TestSuppliersOverHTTP(t *testing.T) {
 	e.want(400, "invalid_delegated_target", resp, body)
 	resp, body = e.ask("GET", "/target_items/brakes/b", "reader", nil)
 	e.want(200, `"filename":"brakes/b"`, resp, body)
+	resp, body = e.ask("HEAD", "/targets/brakes/b", "reader", nil)
+	e.want(200, "", resp, body)
+	resp, body = e.ask("HEAD", "/targets/brakes/c", "reader", nil)
+	e.want(404, "", resp, body)
 	resp, body = e.ask("DELETE", "/targets/brakes/b", "signer", nil)
 	e.want(404, "whoever signs for it can change it", resp, body)
 

@@ -227,6 +227,12 @@ func (s *server) getTargetItem(c *gin.Context) {
 func (s *server) getImage(w http.ResponseWriter, r *http.Request) {
 	who, _ := web.CallerFrom(r.Context())
 	image, err := s.repo.Image(r.Context(), who.Namespace, r.PathValue("filename"))
+	if err != nil && r.Method == http.MethodHead { // tools ask so whether a target is there, its bytes or not
+		if _, missing := s.repo.Item(r.Context(), who.Namespace, r.PathValue("filename")); missing == nil {
+			w.WriteHeader(http.StatusOK)
+			return
+		}
+	}
 	if err != nil {
 		web.Error(w, r, err)
 		return

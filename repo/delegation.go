@@ -42,7 +42,11 @@ func (r *Repo) PutDelegation(ctx context.Context, ns uptane.Namespace, role upta
 	if len(doc) > MaxTargets {
 		return "", tooLarge(role, len(doc))
 	}
-	defer r.queue(ns)() // else many suppliers at once would outrun one another
+	leave, err := r.queue(ctx, ns) // else many suppliers at once would outrun one another
+	if err != nil {
+		return "", err
+	}
+	defer leave()
 	for range maxTries {
 		p, err := r.acceptDelegation(ctx, ns, role, doc, by)
 		if err != nil {
@@ -329,9 +333,13 @@ func (r *Repo) applyDelegatedTargets(ctx context.Context, tx *sqlx.Tx, ns uptane
 
 // queue makes publications of delegated metadata of a namespace in this process
 // wait for one another. Call what it returns at the end.
-func (r *Repo) queue(ns uptane.Namespace) (leave func()) {
+func (r *Repo) queue(ctx context.Context, ns uptane.Namespace) (leave func(), err error) {
 	found, _ := r.queues.LoadOrStore(ns, make(chan struct{}, 1))
 	turn := found.(chan struct{})
-	turn <- struct{}{}
-	return func() { <-turn }
+	select {
+	case turn <- struct{}{}:
+		return func() { <-turn }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
