@@ -37,6 +37,10 @@ type AssignRequest struct {
 type AssignResult struct {
 	Affected    []uptane.DeviceID
 	NotAffected map[uptane.DeviceID]map[uptane.ECUSerial]*fault.Fault
+	// Until is when the first of the offline-signed metadata that list the images
+	// end, if that is before Director metadata made now would: devices that come
+	// later refuse the update unless they are signed again. Else zero.
+	Until time.Time
 }
 
 // plan is an update made ready to be assigned.
@@ -51,18 +55,24 @@ type plannedTarget struct {
 	image   Image
 	ostree  bool
 	role    uptane.Role  // delegated role that names it, "" the top level
+	until   time.Time    // the end of the metadata that list it, zero where not known
 	refused *fault.Fault // why nobody can get it
 }
 
 // Assign gives an update to devices: each ECU with one of its hardware ids
 // gets the image, unless there is a reason against it. Each device is handled
-// on its own, in one transaction.
+// on its own, in one transaction. Where the metadata that list the images have all
+// expired, nothing is assigned and it answers ErrTargetsExpired.
 func (d *Director) Assign(ctx context.Context, ns uptane.Namespace, req AssignRequest) (AssignResult, error) {
 	res := AssignResult{NotAffected: map[uptane.DeviceID]map[uptane.ECUSerial]*fault.Fault{}}
 	p, err := d.plan(ctx, ns, req)
 	if err != nil {
 		return res, fmt.Errorf("assigning update %s: %w", req.Update, err)
 	}
+	if expired := p.expired(); expired != nil && !req.DryRun {
+		return res, fmt.Errorf("assigning update %s: %w", req.Update, expired)
+	}
+	res.Until = p.until(d.now().Add(d.life))
 	seen := map[uptane.DeviceID]bool{}
 	for _, device := range req.Devices {
 		if seen[device] {
@@ -112,13 +122,35 @@ func (d *Director) plan(ctx context.Context, ns uptane.Namespace, req AssignRequ
 		}
 		t.image, t.ostree = imageOf(stored), stored.IsOSTree()
 		now, refused := d.image(ctx, ns, row.Filename, row.HardwareID)
-		t.role = now.Delegated
+		t.role, t.until = now.Delegated, now.Until
 		if t.refused = refused; refused == nil && imageOf(now) != t.image {
 			t.refused = refuseChanged.With(row.Filename)
 		}
 		p.targets[row.HardwareID] = t
 	}
 	return p, nil
+}
+
+// expired is why nothing of a plan can be installed by anybody, if it is that the
+// metadata of all its images have expired; else nil.
+func (p plan) expired() (why *fault.Fault) {
+	for _, t := range p.targets {
+		if t.refused == nil || !errors.Is(t.refused, ErrTargetsExpired) {
+			return nil
+		}
+		why = t.refused
+	}
+	return why
+}
+
+// until is the first end of metadata before a time, zero if there is none.
+func (p plan) until(before time.Time) (first time.Time) {
+	for _, t := range p.targets {
+		if t.refused == nil && !t.until.IsZero() && t.until.Before(before) {
+			first, before = t.until, t.until
+		}
+	}
+	return first
 }
 
 // assignTo handles one device and returns how many of its ECUs got something.

@@ -31,6 +31,9 @@ var (
 	ErrInvalidUpdate = fault.New(fault.Invalid, "invalid_mtu", "the update is not acceptable")
 	// ErrUnknownUpdate: there is no such update.
 	ErrUnknownUpdate = fault.New(fault.NotFound, "missing_entity", "no such update")
+	// ErrTargetsExpired: nobody may be given an image, because the metadata that list
+	// it have expired; people sign them, offline.
+	ErrTargetsExpired = fault.New(fault.Conflict, "targets_expired", "the offline-signed metadata that list the image have expired, so devices refuse it until they are signed again")
 	// ErrInFlight: the device has been told already, so cancelling needs force.
 	ErrInFlight = fault.New(fault.Conflict, "assignment_in_flight_devices", "the device has been told already; cancelling needs force")
 	// ErrRootExpired: nothing can be signed until the root is renewed.

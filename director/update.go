@@ -60,7 +60,8 @@ type Update struct {
 
 // CreateUpdate stores which image each hardware id gets. Nothing is assigned
 // yet. Every image must be in the Image repository's targets and made for the
-// hardware id; if not, ErrInvalidUpdate names it.
+// hardware id; if not, ErrInvalidUpdate names it. Of images whose metadata have
+// expired it answers ErrTargetsExpired.
 func (d *Director) CreateUpdate(ctx context.Context, ns uptane.Namespace, name string, targets map[uptane.HardwareID]UpdateTarget) (Update, error) {
 	if len(targets) == 0 || len(targets) > maxHardwareIDs {
 		return Update{}, ErrInvalidUpdate.Withf("it must have 1 to %d hardware ids", maxHardwareIDs)
@@ -107,6 +108,9 @@ func (d *Director) resolve(ctx context.Context, ns uptane.Namespace, hw uptane.H
 		return updateTargetRow{}, ErrInvalidUpdate.Withf("uri of hardware id %q: %v", hw, err)
 	}
 	target, refused := d.image(ctx, ns, t.To.Filename, hw)
+	if refused != nil && errors.Is(refused, ErrTargetsExpired) {
+		return updateTargetRow{}, refused // nothing is wrong with the update
+	}
 	if refused != nil {
 		return updateTargetRow{}, ErrInvalidUpdate.Withf("hardware id %q, image %q: %s", hw, t.To.Filename, reason(refused)).Wrap(refused)
 	}
@@ -130,6 +134,9 @@ func (d *Director) resolve(ctx context.Context, ns uptane.Namespace, hw uptane.H
 func (d *Director) image(ctx context.Context, ns uptane.Namespace, filename string, hw uptane.HardwareID) (uptane.Target, *fault.Fault) {
 	target, err := d.images.Target(ctx, ns, filename)
 	if f := fault.Of(err); f != nil {
+		if errors.Is(f, ErrTargetsExpired) {
+			return target, ErrTargetsExpired.Withf("%s; %s", f.Cause(), signAgain("the role"))
+		}
 		if f.Kind() == fault.NotFound {
 			return target, refuseNoTarget.With(filename)
 		}
@@ -139,10 +146,21 @@ func (d *Director) image(ctx context.Context, ns uptane.Namespace, filename stri
 		d.log.Error("asking the Image repository", "namespace", ns, "target", filename, "error", err)
 		return target, refuseUnavailable.With(filename)
 	}
+	if !target.Until.IsZero() && !d.now().Before(target.Until) {
+		return target, ErrTargetsExpired.Withf("%s: they ended %s; %s", filename, target.Until.Format(time.RFC3339), signAgain(target.Delegated))
+	}
 	if !slices.Contains(target.Custom.HardwareIDs, hw) {
 		return target, refuseHardware.Withf("%s is made for %q, not for %q", filename, target.Custom.HardwareIDs, hw)
 	}
 	return target, nil
+}
+
+// signAgain is what to do about metadata that have expired.
+func signAgain(role uptane.Role) string {
+	if role == "" {
+		return "sign the targets again with a later date: garage-sign targets pull, targets sign, targets push"
+	}
+	return fmt.Sprintf("whoever signs for %s signs its metadata again with a later date: garage-sign delegations pull, sign, push", role)
 }
 
 // Update returns one update with the counts of its assignments.

@@ -105,7 +105,7 @@ func (r *Repo) acceptDelegation(ctx context.Context, ns uptane.Namespace, role u
 	if same, err := r.sameDelegated(ctx, ns, row, p.row); same || err != nil {
 		return p, err
 	}
-	if err := r.checkDelegated(ctx, ns, p, rows, d); err != nil {
+	if err := r.checkDelegated(ctx, ns, repository.policy(), p, rows, d); err != nil {
 		return nil, err
 	}
 	if p.twin, err = r.twin(ctx, ns, role, targetsDigest(role, &d.Payload), d.Signed); err != nil {
@@ -124,7 +124,7 @@ func (r *Repo) acceptDelegation(ctx context.Context, ns uptane.Namespace, role u
 		set: set, twin: twin, edition: edition{push, listingOf(rows).with(role, p.row.Version)}, base: repository.visible(uptane.Uptane), root: root.version,
 		apply: func(ctx context.Context, tx *sqlx.Tx) error { return r.applyDelegation(ctx, tx, ns, p) },
 	}
-	r.remark(ctx, ns, d)
+	r.remark(ctx, ns, role, d)
 	return p, nil
 }
 
@@ -214,7 +214,7 @@ func (r *Repo) sameDelegated(ctx context.Context, ns uptane.Namespace, row deleg
 
 // checkDelegated applies the rules to what is new in metadata of a role: they stay
 // within what every role above them may sign, too.
-func (r *Repo) checkDelegated(ctx context.Context, ns uptane.Namespace, p *delegationPush, rows map[uptane.Role]delegationRow, d uptane.Document[metadata.TargetsType]) error {
+func (r *Repo) checkDelegated(ctx context.Context, ns uptane.Namespace, policy Policy, p *delegationPush, rows map[uptane.Role]delegationRow, d uptane.Document[metadata.TargetsType]) error {
 	var reasons []string
 	for _, above := range chainOf(rows, p.row.Role) {
 		trust, err := uptane.ParseDelegation(uptane.Uptane, []byte(above.Trust))
@@ -227,8 +227,8 @@ func (r *Repo) checkDelegated(ctx context.Context, ns uptane.Namespace, p *deleg
 			}
 		}
 	}
-	if !r.now().Before(d.Payload.Expires) {
-		reasons = append(reasons, fmt.Sprintf("it expired %s", d.Payload.Expires.Format(time.RFC3339)))
+	if why := policy.bornShort(r.now(), d.Payload.Expires); why != "" {
+		reasons = append(reasons, why)
 	}
 	if len(reasons) > 0 {
 		return refuse(ErrDelegatedTarget, reasons...)

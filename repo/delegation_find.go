@@ -48,8 +48,8 @@ func (r *Repo) find(ctx context.Context, ns uptane.Namespace, filename string) (
 	if err == nil && role == "" {
 		err = ErrTargetMissing
 		if s.expired != "" {
-			err = ErrTargetMissing.Withf("%q is named by %s, whose metadata ended %s", filename, s.expired,
-				time.UnixMilli(rows[s.expired].Expires).UTC().Format(time.RFC3339))
+			err = ErrTargetExpired.Withf("%q is named by %s, whose metadata ended %s", filename, s.expired,
+				moment(rows[s.expired].Expires).Format(time.RFC3339)).Wrap(ErrTargetMissing)
 		}
 	}
 	return named[role], role, err

@@ -110,8 +110,8 @@ func (r *Repo) accept(ctx context.Context, ns uptane.Namespace, doc []byte, chec
 	if reasons, err = r.growTop(ctx, ns, p, repository, d, reasons); err != nil {
 		return nil, err
 	}
-	if now := r.now(); !now.Before(d.Payload.Expires) {
-		reasons = append(reasons, fmt.Sprintf("it expired %s", d.Payload.Expires.Format(time.RFC3339)))
+	if why := repository.policy().bornShort(r.now(), d.Payload.Expires); why != "" {
+		reasons = append(reasons, why)
 	}
 	if len(reasons) > 0 {
 		return nil, refuse(ErrInvalidTargets, reasons...)
@@ -125,7 +125,7 @@ func (r *Repo) accept(ctx context.Context, ns uptane.Namespace, doc []byte, chec
 	if p.twin, err = r.twin(ctx, ns, uptane.RoleTargets, targetsDigest(uptane.RoleTargets, &d.Payload), d.Signed); err != nil {
 		return nil, err
 	}
-	r.remark(ctx, ns, d)
+	r.remark(ctx, ns, uptane.RoleTargets, d)
 	if missing != nil && len(*missing) > 0 {
 		r.log.WarnContext(ctx, "targets came back whose bytes are not here; bring them again", "namespace", ns, "version", d.Payload.Version, "targets", *missing)
 	}
@@ -184,12 +184,9 @@ func (r *Repo) targetsRing(ctx context.Context, ns uptane.Namespace) (uptane.Key
 }
 
 // remark tells the operator what is allowed and may still surprise.
-func (r *Repo) remark(ctx context.Context, ns uptane.Namespace, d uptane.Document[metadata.TargetsType]) {
-	if left := d.Payload.Expires.Sub(r.now()); left < shortLife {
-		r.log.WarnContext(ctx, "pushed targets expire soon; no device updates after that until the next push",
-			"namespace", ns, "version", d.Payload.Version, "expires", d.Payload.Expires)
-	}
-	r.watch(ctx, ns, uptane.RoleTargets, d.Raw)
+func (r *Repo) remark(ctx context.Context, ns uptane.Namespace, role uptane.Role, d uptane.Document[metadata.TargetsType]) {
+	r.remarkEnd(ctx, ns, role, d.Payload.Version, d.Payload.Expires)
+	r.watch(ctx, ns, role, d.Raw)
 	if len(d.Raw) > largeTargets {
 		r.log.WarnContext(ctx, "pushed targets are large; old devices read 1 MiB, none reads more than 8 MiB",
 			"namespace", ns, "version", d.Payload.Version, "bytes", len(d.Raw))

@@ -29,10 +29,11 @@ type repositoryRow struct {
 	Listing    string `db:"listing"` // key of the visible listing of delegated roles
 	TUFListing string `db:"tuf_listing"`
 	NotBefore  int64  `db:"not_before"` // nothing signed here ends earlier; 0 none
+	MinLife    int64  `db:"min_targets_life"`
 	floors
 }
 
-const repositoryColumns = `id, push, generation, tuf, tuf_anonymous, tuf_push, listing, tuf_listing, not_before, ` + floorColumns
+const repositoryColumns = `id, push, generation, tuf, tuf_anonymous, tuf_push, listing, tuf_listing, not_before, min_targets_life, ` + floorColumns
 
 // visible is what clients of a flavour see; its push is "" where there is none
 // yet.

@@ -37,6 +37,9 @@ func (r *Repo) Target(ctx context.Context, ns uptane.Namespace, filename string)
 	if role != uptane.RoleTargets {
 		t.Delegated = role
 	}
+	if t.Until, err = r.until(ctx, ns, role); err != nil {
+		return t, fmt.Errorf("reading the end of target %q of %s: %w", filename, ns, err)
+	}
 	sum, err := hex.DecodeString(row.SHA256)
 	if err != nil {
 		return t, fmt.Errorf("reading hash of target %q of %s: %w", filename, ns, err)

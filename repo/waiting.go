@@ -181,8 +181,8 @@ func (r *Repo) judgeWaiting(ctx context.Context, ns uptane.Namespace, repository
 	if err != nil {
 		return row, ErrInvalid.With(err.Error())
 	}
-	if !r.now().Before(payload.Expires) {
-		return row, refuse(ErrInvalidTargets, fmt.Sprintf("it expired %s", payload.Expires.Format(time.RFC3339)))
+	if why := repository.policy().bornShort(r.now(), payload.Expires); why != "" {
+		return row, refuse(ErrInvalidTargets, why)
 	}
 	if payload.Version != int64(base.Version)+1 {
 		return row, ErrVersionBump.Withf("version %d, expected %d", payload.Version, base.Version+1)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
@@ -26,6 +27,9 @@ type Target struct {
 	// Delegated is the role that names it where that is not the top level. It is
 	// no part of the entry.
 	Delegated Role
+	// Until is when the first of the metadata that lead to it end; zero where that
+	// is not known. It is no part of the entry.
+	Until time.Time
 }
 
 // TargetOf reads an entry of targets metadata. Errors wrap ErrMalformed.
