@@ -183,6 +183,7 @@ func (w *whole) fill() {
 	for _, seed := range []string{ // of what is empty until a backup is restored
 		`INSERT INTO recovery (namespace, backup_at, restored_at) VALUES ('x', 1, 1)`,
 		`INSERT INTO root_floor (namespace, repository, version, shown_by, shown_at) VALUES ('x', 'image', 1, 'x', 1)`,
+		`INSERT INTO director_recovery (namespace, version_floor) VALUES ('x', 1)`,
 	} {
 		_, err := w.db.ExecContext(w.t.Context(), seed)
 		must(w.t, err)

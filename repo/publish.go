@@ -63,6 +63,7 @@ func (r *Repo) publishEdition(ctx context.Context, ns uptane.Namespace, p public
 		return signedSet{}, err
 	}
 	r.forget(ns)
+	r.settle(ctx)
 	r.watch(ctx, ns, uptane.RoleSnapshot, s.snapshot.Document)
 	r.watch(ctx, ns, uptane.RoleTimestamp, s.timestamp.Document)
 	return s, nil

@@ -99,6 +99,8 @@ type Config struct {
 	// PrivateRemotes lets remote delegations be fetched from addresses that are
 	// not public: loopback, link-local, private ones.
 	PrivateRemotes bool
+	// Replicas: other processes serve the same repositories.
+	Replicas bool
 	// MaxImage is the largest image accepted, in bytes; 0 is DefaultMaxImage.
 	MaxImage int64
 	// PartSize is the size of all parts of an upload but the last, in bytes; 0 is

@@ -74,7 +74,7 @@ func Open(ctx context.Context, c Config) (_ *Services, err error) {
 	if s.Repo, err = repo.New(ctx, repo.Config{
 		DB: c.DB, Bucket: c.Images, Signer: s.Vault, Roots: s.Vault, RootVersion: s.Vault.RootVersion, RoleKeysSince: s.Vault.RoleKeysSince,
 		PutRoots: s.Vault.PutRoots, RootTwins: s.Vault, RequireRoot: s.Vault.RequireRoot, Complete: s.TreeHub.RequireComplete, Witnessed: s.witnessed,
-		Secrets: c.KEK, PrivateRemotes: c.PrivateRemotes, Now: c.Now, Log: c.Log,
+		Replicas: c.DB.Dialect() == db.Postgres, Secrets: c.KEK, PrivateRemotes: c.PrivateRemotes, Now: c.Now, Log: c.Log,
 	}); err != nil {
 		return nil, err
 	}
