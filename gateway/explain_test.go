@@ -174,7 +174,7 @@ var copies = [][]string{
 	{"certificate", "fingerprint", "device", "oemid"}, {"bootstrap", "fingerprint"}, {"enrolment", "oemid", "device"}, {"audit", "id"},
 	{"repo_repository", "namespace", "id"}, {"repo_push", "id", "checksum", "version"}, {"repo_document", "version", "push"},
 	{"repo_target", "filename"}, {"repo_content", "filename"}, {"repo_image", "id", "filename"},
-	{"recovery", "namespace"}, {"root_floor", "namespace"},
+	{"recovery", "namespace"}, {"root_floor", "namespace"}, {"director_recovery", "namespace"},
 }
 
 // fill makes the fleet large and tells the planner.
