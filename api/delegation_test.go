@@ -46,7 +46,7 @@ func (e *repoEdge) signProposal(resp *http.Response, body string) string {
 	if k, err := uptane.NewKey(e.sign.Public()); err != nil || len(p.Cause.KeyIDs) != 1 || p.Cause.KeyIDs[0] != string(k.ID()) {
 		e.t.Errorf("keys that are to sign: %v", p.Cause.KeyIDs)
 	}
-	resp, body = e.ask("GET", "/targets.json", "reader", nil)
+	resp, _ = e.ask("GET", "/targets.json", "reader", nil)
 	sum := resp.Header.Get("x-ats-role-checksum")
 	resp, body = e.ask("PUT", "/targets", "signer", frame(e.t, payload, e.sign), "x-ats-role-checksum", sum)
 	e.want(204, "", resp, body)
@@ -122,7 +122,7 @@ func TestSuppliersOverHTTP(t *testing.T) {
 	e.want(400, "payload_signature_invalid", resp, body)
 	resp, body = e.ask("PUT", "/delegations/brakes.json", "signer", delegated(t, "brakes", supplier, 1, "radio/a"))
 	e.want(400, "invalid_delegated_target", resp, body)
-	resp, body = e.ask("PUT", "/delegations/..%2Fbrakes.json", "signer", doc)
+	resp, _ = e.ask("PUT", "/delegations/..%2Fbrakes.json", "signer", doc)
 	if resp.StatusCode/100 != 4 {
 		t.Errorf("a path for a name: %d", resp.StatusCode)
 	}
