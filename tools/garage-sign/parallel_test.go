@@ -27,13 +27,13 @@ func add(filename, hardware string) string {
 	return fmt.Sprintf("targets add -r a -h $D --name %s --version %s --length 1 --sha256 %s --hardwareids %s", name, version, commit, hardware)
 }
 
-// Fifty builds pull the same targets, add one each, sign and push at once: all
+// Many builds pull the same targets, add one each, sign and push at once: all
 // land, each with a release counter of its own.
-func TestFiftyPushes(t *testing.T) {
+func TestManyPushesAtOnce(t *testing.T) {
 	r := newRepository(t, true)
 	var all sync.WaitGroup
 	var builders []*shell
-	for i := range 50 {
+	for i := range builds {
 		s := builder(t, r)
 		s.real = true
 		s.must(add(fmt.Sprintf("app-%d", i), "board"))
@@ -51,17 +51,17 @@ func TestFiftyPushes(t *testing.T) {
 		}
 	}
 	d := r.published().Signed
-	if d.Version != 51 || len(d.Targets) != 50 {
+	if d.Version != builds+1 || len(d.Targets) != builds {
 		t.Fatalf("version %d, %d targets", d.Version, len(d.Targets))
 	}
 	counters := map[float64]bool{}
 	for _, target := range d.Targets {
 		counters[target.Custom["releaseCounter"].(float64)] = true
 	}
-	if len(counters) != 50 || !counters[1] || !counters[50] {
+	if len(counters) != builds || !counters[1] || !counters[builds] {
 		t.Errorf("release counters %v", slices.Sorted(maps.Keys(counters)))
 	}
-	if !strings.Contains(string(r.twins["targets"]), `"version":51`) {
+	if !strings.Contains(string(r.twins["targets"]), fmt.Sprintf(`"version":%d`, builds+1)) {
 		t.Error("TUF's flavour was left behind")
 	}
 }

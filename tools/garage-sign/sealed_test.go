@@ -38,3 +38,27 @@ func TestSealedTargetsKey(t *testing.T) {
 		t.Errorf("a key made where a passphrase is set must be sealed: %v", err)
 	}
 }
+
+func TestMoveOfflineWithoutNewKeys(t *testing.T) {
+	r := newRepository(t, false)
+	r.giveKeys()
+	s := officer(t, r)
+	s.env["GARAGE_SIGN_PASSPHRASE"] = "of the root"
+	s.fails(3, "--new-root needs --new-targets", "move-offline -r a -h $D --old-root-alias root0 --new-root root1")
+	s.fails(1, "key generate --name other", "move-offline -r a -h $D --old-root-alias root0 --new-root other --new-targets targets1")
+	s.fails(1, "is no root key", "move-offline -r a -h $D --old-root-alias root0 --old-keyid 00")
+	if len(r.private) != 2 {
+		t.Fatal("a key is gone")
+	}
+	s.must("move-offline -r a -h $D --old-root-alias root0")
+	if len(r.roots) != 1 || len(r.private) != 1 || !strings.Contains(s.stderr, "the root itself is unchanged") {
+		t.Errorf("%d roots, %d keys, %s", len(r.roots), len(r.private), s.stderr)
+	}
+	if strings.Contains(s.file("a/keys/root0.sec"), "keyval") {
+		t.Error("the key was stored in plain text")
+	}
+	s.must("root pull -r a -h $D")
+	s.must("root key add -r a -h $D -k root1")
+	s.must("root sign -r a -h $D -k root0 -k root1")
+	s.must("root push -r a -h $D")
+}

@@ -1,0 +1,6 @@
+//go:build !race
+
+package main
+
+// builds push at once.
+const builds = 50
