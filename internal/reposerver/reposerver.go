@@ -178,10 +178,14 @@ func (e *Refusal) reasons() []string {
 			return []string{one}
 		}
 		var nested struct {
-			Cause json.RawMessage `json:"cause"`
+			Cause                     json.RawMessage `json:"cause"`
+			Judge, Rule, Role, Reason string          // of a gate that reads everything as devices would
 		}
 		if json.Unmarshal(cause, &nested) != nil {
 			return nil
+		}
+		if nested.Reason != "" {
+			return []string{fmt.Sprintf("%s, as %s judges by rule %s: %s", nested.Role, nested.Judge, nested.Rule, nested.Reason)}
 		}
 		cause = nested.Cause
 	}

@@ -22,6 +22,7 @@ func TestRefusalInTheServersWords(t *testing.T) {
 		"list":   {`{"code":"c","description":"d\u001b[2J","cause":["one","two"]}`, "GET x: the server answered 400 Bad Request c: d?[2J\n  - one\n  - two"},
 		"nested": {`{"code":"c","description":"d","cause":{"code":"i","cause":["inner"]}}`, "GET x: the server answered 400 Bad Request c: d\n  - inner"},
 		"text":   {`{"code":"c","description":"d","cause":"why"}`, "GET x: the server answered 400 Bad Request c: d\n  - why"},
+		"gate":   {`{"code":"c","description":"d","cause":{"judge":"uptane","rule":"json","role":"targets","reason":"no JSON"}}`, "GET x: the server answered 400 Bad Request c: d\n  - targets, as uptane judges by rule json: no JSON"},
 		"html":   {`<html>`, "GET x: the server answered 400 Bad Request"},
 	} {
 		t.Run(name, func(t *testing.T) {
