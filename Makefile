@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
-.PHONY: all build static deps check test demo bench fuzz test-aktualizr test-libostree clean
+.PHONY: all build build-pkcs11 static deps check test demo bench fuzz test-aktualizr test-libostree clean
 
 BIN := bin
 TOOLS := sealift garage-push garage-sign
@@ -23,7 +23,7 @@ check:
 	@out=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$out" ]; then echo "gofmt: $$out"; exit 1; fi
 	go vet ./...
 	go vet -tags aktualizr ./tools/interop
-	CGO_ENABLED=1 go vet -tags pkcs11 ./internal/hsm ./tools/garage-sign
+	CGO_ENABLED=1 go vet -tags pkcs11 ./internal/hsm ./keys ./tools ./tools/garage-sign
 	@go -C .ci/tools build -o ../../$(BIN)/staticcheck honnef.co/go/tools/cmd/staticcheck
 	$(BIN)/staticcheck -checks inherit,-ST1005 ./...
 	$(MAKE) --no-print-directory build
@@ -34,9 +34,15 @@ test: deps check
 	@FUZZTIME=10s bash .ci/fuzz
 	@bash .ci/gotest
 
-# The whole story on a throw-away server on loopback. KEEP=1 leaves it running.
-demo: build
-	$(BIN)/sealift demo $(if $(KEEP),--keep)
+# The same with keys in PKCS#11 tokens; the library of a token is C.
+build-pkcs11:
+	@mkdir -p $(BIN)/pkcs11
+	CGO_ENABLED=1 go build -tags pkcs11 -ldflags '$(LDFLAGS)' -o $(BIN)/pkcs11/ $(addprefix ./tools/,$(TOOLS))
+
+# The whole story on a throw-away server on loopback. KEEP=1 leaves it running;
+# HSM=1 keeps the private keys in tokens in software (softhsm2).
+demo: $(if $(HSM),build-pkcs11,build)
+	$(BIN)/$(if $(HSM),pkcs11/)sealift demo $(if $(HSM),--hsm) $(if $(KEEP),--keep)
 
 bench: build
 	@go run ./tools/bench

@@ -76,7 +76,7 @@ func (v *Vault) makeOnline(ctx context.Context, ns uptane.Namespace, repo uptane
 	if !isOnline(repo, role) {
 		return k, errNotOnline.Withf("%s of the %s repository", role, repo)
 	}
-	private, err := newPrivateKey(keytype)
+	private, packed, err := v.seals.makes.Make(keytype, fmt.Sprintf("%s-%s-%s", ns, repo, role))
 	if err != nil {
 		return k, err
 	}
@@ -85,7 +85,7 @@ func (v *Vault) makeOnline(ctx context.Context, ns uptane.Namespace, repo uptane
 		return k, err
 	}
 	k.roleKey = roleKey{ns, repo, role, key}
-	if k.box, err = v.seals.seal(ctx, private, string(ns), string(repo), string(role), string(key.ID())); err != nil {
+	if k.box, err = v.seals.sealBytes(ctx, packed, string(ns), string(repo), string(role), string(key.ID())); err != nil {
 		return k, err
 	}
 	k.act, err = v.act(ctx, ns, "key.generate", "%s key %s for %s of the %s repository", key.Algorithm(), key.ID(), role, repo)
@@ -130,23 +130,32 @@ func (v *Vault) OnlineKeys(ctx context.Context, ns uptane.Namespace, repo uptane
 }
 
 func newPrivateKey(keytype string) (crypto.Signer, error) {
-	bits := 0
-	switch strings.ToLower(keytype) {
-	case "", "ed25519":
+	bits, err := bitsOf(keytype)
+	if err != nil {
+		return nil, err
+	}
+	if bits == 0 {
 		_, key, err := ed25519.GenerateKey(rand.Reader)
 		return key, err
-	case "rsa", "rsa2048":
-		bits = 2048
-	case "rsa3072":
-		bits = 3072
-	case "rsa4096":
-		bits = 4096
-	case "ecprime256v1", "ecdsa", "ec":
-		return nil, errKeyType.With("ECDSA: devices refuse a whole root for one such key; use ed25519 or rsa2048, rsa3072, rsa4096")
-	default:
-		return nil, errKeyType.Withf("%.40q; use ed25519, rsa2048, rsa3072 or rsa4096", keytype)
 	}
 	return rsa.GenerateKey(rand.Reader, bits)
+}
+
+// bitsOf returns the size of an RSA key of that type, 0 for Ed25519.
+func bitsOf(keytype string) (int, error) {
+	switch strings.ToLower(keytype) {
+	case "", "ed25519":
+		return 0, nil
+	case "rsa", "rsa2048":
+		return 2048, nil
+	case "rsa3072":
+		return 3072, nil
+	case "rsa4096":
+		return 4096, nil
+	case "ecprime256v1", "ecdsa", "ec":
+		return 0, errKeyType.With("ECDSA: devices refuse a whole root for one such key; use ed25519 or rsa2048, rsa3072, rsa4096")
+	}
+	return 0, errKeyType.Withf("%.40q; use ed25519, rsa2048, rsa3072 or rsa4096", keytype)
 }
 
 // errOr returns err, or the other one where err is nil.

@@ -19,6 +19,8 @@ type seals struct {
 	store   store
 	kek     KEK
 	current int64
+	makes   custodian // of new keys
+	tokens  *keptInToken
 
 	mu    sync.Mutex
 	aeads map[int64]cipher.AEAD
@@ -26,8 +28,16 @@ type seals struct {
 
 // openSeals makes the first data key where there is none: of several
 // processes that start at once one wins and all take its key.
-func openSeals(ctx context.Context, st store, kek KEK, now time.Time) (*seals, error) {
-	s := &seals{store: st, kek: kek, aeads: map[int64]cipher.AEAD{}}
+// New keys are made in the token of that URI, or sealed here if it is empty.
+func openSeals(ctx context.Context, st store, kek KEK, token string, now time.Time) (*seals, error) {
+	s := &seals{store: st, kek: kek, makes: keptInDatabase{}, aeads: map[int64]cipher.AEAD{}}
+	var err error
+	if s.tokens, err = newTokens(token); err != nil {
+		return nil, err
+	}
+	if token != "" {
+		s.makes = s.tokens
+	}
 	n, err := st.lastSealingKey(ctx)
 	if err == nil && n == 0 {
 		n = 1
@@ -85,31 +95,39 @@ func (s *seals) seal(ctx context.Context, key crypto.Signer, place ...string) (s
 	if err != nil {
 		return sealed{}, fmt.Errorf("encoding private key: %w", err)
 	}
+	return s.sealBytes(ctx, der, place...)
+}
+
+// sealBytes seals what a custodian packed.
+func (s *seals) sealBytes(ctx context.Context, packed []byte, place ...string) (sealed, error) {
 	a, err := s.aead(ctx, s.current)
 	if err != nil {
 		return sealed{}, err
 	}
-	return sealed{Bytes: a.Seal(nil, nil, der, associated(place)), Number: s.current}, nil
+	return sealed{Bytes: a.Seal(nil, nil, packed, associated(place)), Number: s.current}, nil
 }
 
 func (s *seals) open(ctx context.Context, box sealed, place ...string) (crypto.Signer, error) {
+	packed, err := s.openBytes(ctx, box, place...)
+	if err != nil {
+		return nil, err
+	}
+	if isPackedURI(packed) {
+		return s.tokens.Open(packed)
+	}
+	return keptInDatabase{}.Open(packed)
+}
+
+func (s *seals) openBytes(ctx context.Context, box sealed, place ...string) ([]byte, error) {
 	a, err := s.aead(ctx, box.Number)
 	if err != nil {
 		return nil, err
 	}
-	der, err := a.Open(nil, nil, box.Bytes, associated(place))
+	packed, err := a.Open(nil, nil, box.Bytes, associated(place))
 	if err != nil {
 		return nil, errors.New("unsealing private key: it was changed, or belongs elsewhere")
 	}
-	key, err := x509.ParsePKCS8PrivateKey(der)
-	if err != nil {
-		return nil, fmt.Errorf("reading private key: %w", err)
-	}
-	signer, ok := key.(crypto.Signer)
-	if !ok {
-		return nil, fmt.Errorf("reading private key: %T cannot sign", key)
-	}
-	return signer, nil
+	return packed, nil
 }
 
 // associated is the associated data of a sealed key: namespace, repository,

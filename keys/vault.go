@@ -6,8 +6,9 @@
 //
 // A [Vault] makes Ed25519 or RSA keys for the Director's targets, snapshot
 // and timestamp and the Image repository's snapshot and timestamp, keeps them
-// sealed, and signs with them ([Vault.Sign]) once a root names them. No
-// function returns a private key of a role. Root keys, and the targets key of
+// sealed or in a PKCS#11 token, and signs with them ([Vault.Sign]) once a root names
+// them. Only [Vault.Export] returns a private key of a role, to a local command;
+// no route leads there. Root keys, and the targets key of
 // the Image repository, are never here: a root that names one of ours there
 // is refused. A public key serves one namespace, repository and role for ever.
 //
@@ -53,6 +54,10 @@ type Config struct {
 	// DB and KEK are required.
 	DB  *db.DB
 	KEK KEK
+	// Token names a PKCS#11 token, such as pkcs11:token=NAME, in which private keys
+	// of online roles are made from now on; "" seals them in the database. Keys
+	// that were made elsewhere stay there and go on signing.
+	Token string
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 	// Log is where refusals and warnings go; nil means slog.Default.
@@ -81,6 +86,7 @@ type Vault struct {
 	clock  clock
 	known  knownCerts
 	roots  sync.Map // repoKey -> *rootState
+	leaves sync.Map // *serverLeaf -> struct{}: the certificates of listeners
 
 	unknown, forged atomic.Uint64
 	strangers       rate.Sometimes // keeps a fleet of another server from filling the log
@@ -114,7 +120,7 @@ func New(ctx context.Context, c Config) (*Vault, error) {
 	}
 	v.record = record.New(record.Config{DB: c.DB, Now: v.now, Log: v.log})
 	var err error
-	if v.seals, err = openSeals(ctx, v.store, c.KEK, v.now()); err != nil {
+	if v.seals, err = openSeals(ctx, v.store, c.KEK, c.Token, v.now()); err != nil {
 		return nil, fmt.Errorf("opening vault: %w", err)
 	}
 	return v, nil

@@ -164,6 +164,21 @@ func parse(text string) (uri, error) {
 // IsURI reports whether text names a key in a token.
 func IsURI(text string) bool { return strings.HasPrefix(strings.TrimSpace(text), "pkcs11:") }
 
+// In names the key of that label in a token: the token is a URI without a key and
+// without a PIN, such as pkcs11:token=sealift, as what is made of it is handed on.
+// Errors wrap ErrURI.
+func In(token, object string) (string, error) {
+	text := strings.TrimRight(strings.TrimSpace(token), ";")
+	u, err := parse(text + ";object=" + url.PathEscape(object))
+	if err != nil {
+		return "", err
+	}
+	if strings.Contains(text, "?") || u.object != object || len(u.id) > 0 || strings.Contains(text, "object=") || u.token+u.serial == "" {
+		return "", fmt.Errorf("reading %.60q: name the token alone, such as pkcs11:token=NAME; the PIN is taken from %s or %s: %w", token, EnvPIN, EnvPINFile, ErrURI)
+	}
+	return text + ";object=" + url.PathEscape(object), nil
+}
+
 // Check reads a URI without opening anything. Errors wrap ErrURI.
 func Check(text string) error {
 	_, err := parse(text)

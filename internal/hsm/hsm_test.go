@@ -26,6 +26,21 @@ func TestURIs(t *testing.T) {
 	}
 }
 
+func TestKeysOfAToken(t *testing.T) {
+	got, err := hsm.In("pkcs11:token=sealift;", "image root/1")
+	if err != nil || got != "pkcs11:token=sealift;object=image%20root%2F1" || hsm.Check(got) != nil {
+		t.Error(got, err)
+	}
+	for _, text := range []string{
+		"sealift", "pkcs11:", "pkcs11:token=sealift?pin-value=1234", "pkcs11:token=sealift;object=mine", "pkcs11:token=sealift;id=%01",
+		"pkcs11:token=sealift;module-path=/tmp/evil.so",
+	} {
+		if got, err := hsm.In(text, "root"); !errors.Is(err, hsm.ErrURI) {
+			t.Errorf("%q: %q, %v", text, got, err)
+		}
+	}
+}
+
 func FuzzURI(f *testing.F) {
 	f.Add("pkcs11:token=sealift;object=root?pin-source=file:/x")
 	f.Add("pkcs11:id=%ff;;&")

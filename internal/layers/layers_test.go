@@ -58,6 +58,8 @@ var places = []struct {
 	{"gocloud.dev/blob/s3blob", under("tools/sealift"), "tools/sealift"},
 	{"gocloud.dev/blob/gcsblob", under("tools/sealift"), "tools/sealift"},
 	{"gocloud.dev/blob/azureblob", under("tools/sealift"), "tools/sealift"},
+	{"gocloud.dev/secrets/awskms", under("tools/sealift"), "tools/sealift"},
+	{"gocloud.dev/secrets/localsecrets", under("tools/sealift"), "tools/sealift"},
 	{"github.com/aws", under("tools/sealift"), "tools/sealift"},
 	{"cloud.google.com/go", under("tools/sealift"), "tools/sealift"},
 	{"github.com/Azure", under("tools/sealift"), "tools/sealift"},

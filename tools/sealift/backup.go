@@ -69,7 +69,7 @@ func runBackup(ctx context.Context, s settings, dir string, link bool, w io.Writ
 	if _, err := os.Stat(filepath.Join(s.Data, databaseFile)); err != nil {
 		return usage(fmt.Errorf("there is no database in %s; name the data folder with --data", s.Data))
 	}
-	kek, err := s.masterKey(false)
+	kek, err := s.masterKey(ctx, false)
 	if err != nil {
 		return err
 	}

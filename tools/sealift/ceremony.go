@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto"
+	"crypto/rand"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
@@ -10,9 +11,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"sealift/internal/home"
+	"sealift/internal/hsm"
 	"sealift/keys"
 	"sealift/keys/pki"
 	"sealift/uptane"
@@ -24,7 +27,7 @@ const emptyTargetsLife = 365 * 24 * time.Hour
 
 // makeAuthorities makes both trees of certificates. The roots' keys go to the
 // offline folder, the intermediates' into the vault.
-func (k *ceremony) makeAuthorities(ctx context.Context) error {
+func (k *founding) makeAuthorities(ctx context.Context) error {
 	current, err := pki.NewServerRoot(k.now, "Sealift server root 1")
 	if err != nil {
 		return err
@@ -57,7 +60,7 @@ func (k *ceremony) makeAuthorities(ctx context.Context) error {
 }
 
 // storeAuthority writes ca/NAME.pem and the sealed ca/NAME.key.
-func (k *ceremony) storeAuthority(name string, a pki.Authority) error {
+func (k *founding) storeAuthority(name string, a pki.Authority) error {
 	dir := filepath.Join(k.o.Offline, "ca")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("making the offline folder: %w", err)
@@ -88,7 +91,7 @@ func certificatePEM(certs ...*x509.Certificate) []byte {
 }
 
 // makeHomes makes the signing homes of both repositories with their offline keys.
-func (k *ceremony) makeHomes(context.Context) error {
+func (k *founding) makeHomes(context.Context) error {
 	options := home.Options{Passphrases: k.offline}
 	var err error
 	if k.image, err = home.Create(filepath.Join(k.o.Offline, "image"), home.Config{Reposerver: k.s.APIURL, ServerType: home.RepoServer}, options); err != nil {
@@ -101,23 +104,38 @@ func (k *ceremony) makeHomes(context.Context) error {
 		in   *home.Home
 		name string
 	}{{k.image, "root"}, {k.image, "targets"}, {k.director, "root"}} {
-		if _, err := key.in.Keys().Generate(key.name, home.Ed25519, 0, true); err != nil {
+		if err := k.makeKey(key.in, key.name); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// makeKey makes an offline key, sealed or in a token. Keys in a token get a name
+// that no earlier run of init gave: a key of another server must not sign here.
+func (k *founding) makeKey(in *home.Home, name string) error {
+	if k.o.Token == "" {
+		_, err := in.Keys().Generate(name, k.kind, k.bits, true)
+		return err
+	}
+	uri, err := hsm.In(k.o.Token, fmt.Sprintf("sealift-%s-%s-%.8s", filepath.Base(in.Dir()), name, strings.ToLower(rand.Text())))
+	if err != nil {
+		return err
+	}
+	_, err = in.Keys().UseToken(name, uri, k.bits)
+	return err
+}
+
 // makeRoots makes the online keys, names all keys in two roots and signs them
 // offline.
-func (k *ceremony) makeRoots(ctx context.Context) error {
+func (k *founding) makeRoots(ctx context.Context) error {
 	if err := k.makeRoot(ctx, k.image, uptane.ImageRepository, uptane.RoleSnapshot, uptane.RoleTimestamp); err != nil {
 		return err
 	}
 	return k.makeRoot(ctx, k.director, uptane.DirectorRepository, uptane.RoleTargets, uptane.RoleSnapshot, uptane.RoleTimestamp)
 }
 
-func (k *ceremony) makeRoot(ctx context.Context, h *home.Home, repository uptane.Repository, online ...uptane.Role) error {
+func (k *founding) makeRoot(ctx context.Context, h *home.Home, repository uptane.Repository, online ...uptane.Role) error {
 	named := map[uptane.Role][]uptane.Key{}
 	offline, err := h.Keys().Names()
 	if err != nil {
@@ -131,7 +149,7 @@ func (k *ceremony) makeRoot(ctx context.Context, h *home.Home, repository uptane
 		named[uptane.Role(name)] = []uptane.Key{key}
 	}
 	for _, role := range online {
-		key, err := k.v.Vault.GenerateOnline(ctx, defaultNamespace, repository, role, "")
+		key, err := k.v.Vault.GenerateOnline(ctx, defaultNamespace, repository, role, k.o.KeyType)
 		if err != nil {
 			return err
 		}
@@ -151,7 +169,7 @@ func (k *ceremony) makeRoot(ctx context.Context, h *home.Home, repository uptane
 }
 
 // makeFirstTargets signs targets that name nothing yet and publishes them.
-func (k *ceremony) makeFirstTargets(ctx context.Context) error {
+func (k *founding) makeFirstTargets(ctx context.Context) error {
 	if err := k.v.Access.CreateNamespace(ctx, defaultNamespace); err != nil {
 		return err
 	}
@@ -175,7 +193,7 @@ func (k *ceremony) makeFirstTargets(ctx context.Context) error {
 	return k.image.Pushed(uptane.RoleTargets, signed, checksum)
 }
 
-func (k *ceremony) saveSettings(context.Context) error { return k.s.save() }
+func (k *founding) saveSettings(context.Context) error { return k.s.save() }
 
 // operator is what the sealift command needs to reach the api.
 type operator struct {

@@ -18,15 +18,19 @@ import (
 
 // newDemo is `sealift demo`.
 func newDemo() *cobra.Command {
-	var keep bool
+	var keep, tokens bool
 	c := &cobra.Command{
 		Use: "demo", Short: "Show a whole update on this machine: server, build, signing, three devices", Args: args(cobra.NoArgs),
 		Long: `Makes a throw-away server on loopback, pushes a root file system, signs it offline, and lets
 three simulated devices verify and install it. Exit code 0 means that every ECU runs the new image,
-as this command has read over the API and compared with what it built.`,
-		RunE: func(c *cobra.Command, _ []string) error { return runDemo(c.Context(), c.OutOrStdout(), keep) },
+as this command has read over the API and compared with what it built.
+
+With --hsm the root, targets and online keys are in two PKCS#11 tokens in software, which it makes
+in its folder: that needs softhsm2, and programs built with CGO_ENABLED=1 and -tags pkcs11.`,
+		RunE: func(c *cobra.Command, _ []string) error { return runDemo(c.Context(), c.OutOrStdout(), keep, tokens) },
 	}
 	c.Flags().BoolVar(&keep, "keep", false, "leave the server running and say how to look at it")
+	c.Flags().BoolVar(&tokens, "hsm", false, "keep the private keys in PKCS#11 tokens (softhsm2)")
 	c.AddCommand(newDemoDevice())
 	return c
 }
@@ -41,11 +45,12 @@ type demo struct {
 	update updateAnswer
 }
 
-func runDemo(ctx context.Context, w io.Writer, keep bool) (err error) {
+func runDemo(ctx context.Context, w io.Writer, keep, tokens bool) (err error) {
 	g, err := newStage()
 	if err != nil {
 		return err
 	}
+	g.tokens = tokens
 	d := &demo{stage: g, story: newStory(w)}
 	fmt.Fprintln(w, "Sealift demo: from a root file system to three updated devices, all on this machine.")
 	defer func() {
@@ -84,7 +89,9 @@ func (d *demo) serve(ctx context.Context, detached bool) error {
 		}
 		d.fact(root.label, "%s", m)
 	}
-	d.fact("offline", "root keys of both repositories and the image targets key are in sealift-offline/, sealed; the server has none of them")
+	if err := d.tellCustody(ctx); err != nil {
+		return err
+	}
 	d.took()
 	return nil
 }

@@ -30,6 +30,7 @@ type stage struct {
 	dir    string
 	tools  string // folder of the programs
 	env    []string
+	tokens bool // private keys are in PKCS#11 tokens
 	server *exec.Cmd
 	exited chan struct{} // closed when the server has ended
 	api    *client
@@ -91,7 +92,14 @@ func (g *stage) start(ctx context.Context, detached bool) error {
 	if err != nil {
 		return err
 	}
-	if _, err := g.run(ctx, "sealift", "init", "--dev", "--listen-gateway", "127.0.0.1:"+ports[0], "--listen-api", "127.0.0.1:"+ports[1], "--listen-metrics", ""); err != nil {
+	given := []string{"init", "--dev", "--listen-gateway", "127.0.0.1:" + ports[0], "--listen-api", "127.0.0.1:" + ports[1], "--listen-metrics", ""}
+	if g.tokens {
+		if err := g.makeTokens(ctx); err != nil {
+			return err
+		}
+		given = append(given, "--offline-token", "pkcs11:token="+deskToken, "--online-token", "pkcs11:token="+serverToken)
+	}
+	if _, err := g.run(ctx, "sealift", given...); err != nil {
 		return err
 	}
 	log, err := os.OpenFile(g.path("server.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sealift/internal/home"
+	"sealift/internal/hsm"
 	"sealift/keys/pki"
 	"sealift/uptane"
 )
@@ -30,6 +31,8 @@ type initOptions struct {
 	Plaintext      bool
 	BootstrapUses  int64
 	BootstrapRate  int64
+	KeyType        string
+	Token          string
 }
 
 // newInit is `sealift init`: the one ceremony that makes every key.
@@ -44,7 +47,12 @@ that devices and build jobs need and the operator's first token.
 
 The offline folder is sealed under a passphrase (SEALIFT_PASSPHRASE, SEALIFT_PASSPHRASE_FILE or
 asked for); the signing key that goes to the builds under another one (GARAGE_SIGN_PASSPHRASE,
-GARAGE_SIGN_PASSPHRASE_FILE or asked for). Carry the offline folder away from the server.`,
+GARAGE_SIGN_PASSPHRASE_FILE or asked for). Carry the offline folder away from the server.
+
+With --offline-token both root keys and the targets key are made in a PKCS#11 token and never leave
+it; the folder then holds references to them, and the sealed keys of the certificate authorities.
+PKCS11_PIN or PKCS11_PIN_FILE has the PIN, PKCS11_MODULE_PATH names the token's library. Tokens need
+a program that was built with CGO_ENABLED=1 and -tags pkcs11.`,
 		Args: args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if _, err := s.load(c); err != nil {
@@ -56,6 +64,8 @@ GARAGE_SIGN_PASSPHRASE_FILE or asked for). Carry the offline folder away from th
 	s.bind(c)
 	c.Flags().StringVar(&o.Offline, "offline", "./sealift-offline", "folder of the offline keys, outside --data")
 	c.Flags().StringVar(&o.Out, "out", "./sealift-out", "folder of the archives and the first token")
+	c.Flags().StringVar(&o.KeyType, "key-type", "ed25519", "kind of all keys that sign metadata: ed25519, rsa2048, rsa3072 or rsa4096")
+	c.Flags().StringVar(&o.Token, "offline-token", "", "PKCS#11 token for both root keys and the targets key, such as pkcs11:token=NAME")
 	c.Flags().BoolVar(&o.PrintSecrets, "print-secrets", false, "also print the operator's token")
 	c.Flags().BoolVar(&o.NoProvisioning, "no-provisioning", false, "leave the devices' shared certificate out of build.zip")
 	c.Flags().BoolVar(&o.Plaintext, "insecure-plaintext-targets-key", false, "put the targets key into build.zip unsealed, as the Java tool reads it")
@@ -68,8 +78,8 @@ GARAGE_SIGN_PASSPHRASE_FILE or asked for). Carry the offline folder away from th
 // takes the shared certificate out of a device can enter no more either.
 const defaultBootstrapRate = 5000
 
-// ceremony is one run of init: what it makes, step by step.
-type ceremony struct {
+// founding is one run of init: what it makes, step by step.
+type founding struct {
 	s     settings
 	o     initOptions
 	now   time.Time
@@ -78,6 +88,8 @@ type ceremony struct {
 
 	offline *home.Passphrases // of the offline folder
 	build   []byte            // passphrase of the key in build.zip
+	kind    home.KeyType
+	bits    int
 
 	image, director *home.Home
 	serverRoots     []pki.Authority // in use, next
@@ -87,7 +99,7 @@ type ceremony struct {
 // runInit refuses what cannot work before it makes anything, and removes what
 // it made when a step fails: a half-made server must not be mistaken for one.
 func runInit(ctx context.Context, s settings, o initOptions, w io.Writer) (err error) {
-	k := &ceremony{s: s, o: o, now: time.Now()}
+	k := &founding{s: s, o: o, now: time.Now()}
 	if err := k.check(); err != nil {
 		return err
 	}
@@ -119,7 +131,7 @@ func runInit(ctx context.Context, s settings, o initOptions, w io.Writer) (err e
 
 // check refuses a second init, folders in the wrong places, names that no
 // device could reach, and passphrases that are missing or the same.
-func (k *ceremony) check() error {
+func (k *founding) check() error {
 	for _, path := range []*string{&k.o.Offline, &k.o.Out} {
 		abs, err := filepath.Abs(*path)
 		if err != nil {
@@ -145,16 +157,36 @@ func (k *ceremony) check() error {
 	if k.names, err = k.s.names(); err != nil {
 		return usage(err)
 	}
+	if err := k.checkKeys(); err != nil {
+		return usage(err)
+	}
 	return k.askPassphrases()
 }
 
-func (k *ceremony) askPassphrases() error {
+// checkKeys reads what kind of keys is asked for, and where.
+func (k *founding) checkKeys() (err error) {
+	if k.kind, k.bits, err = home.ParseKeyType(k.o.KeyType); err != nil {
+		return fmt.Errorf("--key-type: %w", err)
+	}
+	if k.o.Token == "" {
+		return nil
+	}
+	if k.o.Plaintext {
+		return errors.New("--insecure-plaintext-targets-key and --offline-token exclude each other: a key does not leave its token")
+	}
+	if _, err := hsm.In(k.o.Token, "root"); err != nil {
+		return fmt.Errorf("--offline-token: %w", err)
+	}
+	return nil
+}
+
+func (k *founding) askPassphrases() error {
 	k.offline = &home.Passphrases{Getenv: os.Getenv, Names: []string{"SEALIFT_PASSPHRASE"}, Prompt: prompt()}
 	secret, err := k.offline.Choose("the offline folder")
 	if err != nil {
 		return usage(err)
 	}
-	if k.o.Plaintext {
+	if k.o.Plaintext || k.o.Token != "" {
 		return nil
 	}
 	forBuild := &home.Passphrases{Getenv: os.Getenv, Names: []string{"GARAGE_SIGN_PASSPHRASE"}, Prompt: prompt()}

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"gopkg.in/yaml.v3"
 
@@ -85,6 +86,12 @@ func (s settings) save() error {
 	}
 	if s.MasterPassFile != "" {
 		kept["master-passphrase-file"] = s.MasterPassFile
+	}
+	if s.MasterKeyURL != "" && !strings.HasPrefix(s.MasterKeyURL, "base64key:") { // that one is the key itself
+		kept["master-key-url"] = s.MasterKeyURL
+	}
+	if s.OnlineToken != "" {
+		kept["online-token"] = s.OnlineToken
 	}
 	out, err := yaml.Marshal(kept)
 	if err != nil {

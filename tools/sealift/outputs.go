@@ -31,7 +31,7 @@ type outputs struct {
 
 // makeArchives writes the archives by audience, the pinned roots and the
 // operator's file.
-func (k *ceremony) makeArchives(ctx context.Context) error {
+func (k *founding) makeArchives(ctx context.Context) error {
 	if err := os.MkdirAll(k.o.Out, 0o700); err != nil {
 		return fmt.Errorf("making --out: %w", err)
 	}
@@ -68,7 +68,7 @@ func (k *ceremony) makeArchives(ctx context.Context) error {
 
 // writePins writes import/{repo,director}/root.json: a device that imports
 // them never trusts on first use.
-func (k *ceremony) writePins(ctx context.Context) ([]byte, error) {
+func (k *founding) writePins(ctx context.Context) ([]byte, error) {
 	var image []byte
 	for _, pin := range []struct {
 		folder     string
@@ -91,14 +91,18 @@ func (k *ceremony) writePins(ctx context.Context) ([]byte, error) {
 }
 
 // writeBuildArchive writes build.zip, with the targets key sealed for builds.
-func (k *ceremony) writeBuildArchive(ctx context.Context, p12, ca []byte) error {
+func (k *founding) writeBuildArchive(ctx context.Context, p12, ca []byte) error {
 	b, err := k.toolArchive(ctx, "build (init)", buildTokenLife, ca, access.PushTreehub, access.SignRepo)
 	if err != nil {
 		return err
 	}
-	if b.InsecurePlaintext = k.o.Plaintext; k.o.Plaintext {
+	b.InsecurePlaintext = k.o.Plaintext
+	switch {
+	case k.o.Plaintext:
 		b.TargetsSec, err = k.image.Keys().ExportPlain("targets")
-	} else {
+	case k.o.Token != "":
+		_, b.TargetsSec, err = k.image.Keys().Export("targets") // says where it is
+	default:
 		b.TargetsSec, err = k.image.Keys().ExportSealed("targets", k.build)
 	}
 	if err != nil {
@@ -112,7 +116,7 @@ func (k *ceremony) writeBuildArchive(ctx context.Context, p12, ca []byte) error 
 
 // connectHomes gives both offline homes the way to the server, with a token
 // that may push what they sign and nothing else.
-func (k *ceremony) connectHomes(ctx context.Context, ca []byte) error {
+func (k *founding) connectHomes(ctx context.Context, ca []byte) error {
 	b, err := k.toolArchive(ctx, "offline homes (init)", 0, ca, access.SignRepo)
 	if err != nil {
 		return err
@@ -133,7 +137,7 @@ func (k *ceremony) connectHomes(ctx context.Context, ca []byte) error {
 
 // toolArchive is an archive for the tools with a token of its own, all but the
 // private targets key.
-func (k *ceremony) toolArchive(ctx context.Context, name string, life time.Duration, ca []byte, scopes ...access.Scope) (credentials.BuildArchive, error) {
+func (k *founding) toolArchive(ctx context.Context, name string, life time.Duration, ca []byte, scopes ...access.Scope) (credentials.BuildArchive, error) {
 	var b credentials.BuildArchive
 	text, token, err := k.v.Access.CreateToken(ctx, defaultNamespace, name, scopes, life)
 	if err != nil {
@@ -157,7 +161,7 @@ func (k *ceremony) toolArchive(ctx context.Context, name string, life time.Durat
 }
 
 // report says what was made and what to do with it.
-func (k *ceremony) report(w io.Writer) {
+func (k *founding) report(w io.Writer) {
 	rel := func(path string) string {
 		if wd, err := os.Getwd(); err == nil {
 			if r, err := filepath.Rel(wd, path); err == nil && !strings.HasPrefix(r, "..") {
@@ -173,6 +177,9 @@ func (k *ceremony) report(w io.Writer) {
 	p("  %-34s the key that seals it; back it up apart from the data", rel(k.s.MasterKey))
 	p("  %-34s OFFLINE KEYS: root of both repositories, targets, CAs.", rel(k.o.Offline))
 	p("  %-34s Carry them away from this machine; nothing here needs them.", "")
+	if k.o.Token != "" {
+		p("  %-34s The root keys and the targets key are in the token %s.", "", k.o.Token)
+	}
 	p("  %-34s for images of devices (shared certificate, %s)", rel(filepath.Join(k.o.Out, "device.zip")), validUntil(k.out.bootstrap.NotAfter))
 	p("  %-34s roots to pin in images", rel(filepath.Join(k.o.Out, "import")))
 	p("  %-34s for build jobs: push and sign", rel(filepath.Join(k.o.Out, "build.zip")))

@@ -109,7 +109,7 @@ func runRestore(ctx context.Context, s settings, o restoration, w io.Writer) (er
 	if err := s.mustBeNew(o.dir); err != nil {
 		return err
 	}
-	kek, err := s.masterKey(false)
+	kek, err := s.masterKey(ctx, false)
 	if err == nil {
 		err = note.verify(o.dir, s.MasterKey, kek)
 	}

@@ -10,7 +10,9 @@ import (
 	"syscall"
 
 	"gocloud.dev/blob"
-	_ "gocloud.dev/blob/s3blob" // s3:// in --blobs-url
+	_ "gocloud.dev/blob/s3blob"          // s3:// in --blobs-url
+	_ "gocloud.dev/secrets/awskms"       // awskms:// in --master-key-url
+	_ "gocloud.dev/secrets/localsecrets" // base64key:// there, for tests
 
 	"sealift/access"
 	"sealift/internal/db"
@@ -49,8 +51,8 @@ func openServices(ctx context.Context, s settings, log *slog.Logger, create bool
 			return nil, err
 		}
 	}
-	c := wiring.Config{DB: v.db, Actor: actor, PrivateRemotes: s.PrivateRemotes, Log: log}
-	if c.KEK, err = s.masterKey(create); err != nil {
+	c := wiring.Config{DB: v.db, Token: s.OnlineToken, Actor: actor, PrivateRemotes: s.PrivateRemotes, Log: log}
+	if c.KEK, err = s.masterKey(ctx, create); err != nil {
 		return nil, err
 	}
 	if c.Objects, err = v.bucket(ctx, s, "treehub"); err != nil {
@@ -161,7 +163,10 @@ func (s settings) bucket(ctx context.Context, part string) (*blob.Bucket, error)
 }
 
 // masterKey opens the key that seals all others.
-func (s settings) masterKey(create bool) (keys.KEK, error) {
+func (s settings) masterKey(ctx context.Context, create bool) (keys.KEK, error) {
+	if s.MasterKeyURL != "" {
+		return keys.OpenKeeperKEK(ctx, s.MasterKeyURL)
+	}
 	passphrase := func() ([]byte, error) {
 		if s.MasterPassFile == "" {
 			return nil, errors.New("the master key is sealed; say where its passphrase is with --master-passphrase-file")

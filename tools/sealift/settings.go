@@ -38,12 +38,14 @@ type settings struct {
 	LogFormat      string
 	LogLevel       string
 	MasterPassFile string
+	MasterKeyURL   string
+	OnlineToken    string
 	RecordHeads    []string
 	PrivateRemotes bool
 }
 
 // secretSettings are masked by `sealift config print`.
-var secretSettings = map[string]bool{"database-url": true, "blobs-url": true}
+var secretSettings = map[string]bool{"database-url": true, "blobs-url": true, "master-key-url": true}
 
 // settingFlags declares the settings as flags; the flag set is the one list
 // of names, defaults and explanations.
@@ -52,6 +54,8 @@ func settingFlags(s *settings) *pflag.FlagSet {
 	f.StringVar(&s.Data, "data", "./sealift-data", "folder of the database, the blobs and the TLS files")
 	f.StringVar(&s.MasterKey, "master-key", "", "file of the master key (default: beside --data, never inside it)")
 	f.StringVar(&s.MasterPassFile, "master-passphrase-file", "", "file with the passphrase that seals the master key")
+	f.StringVar(&s.MasterKeyURL, "master-key-url", "", "key service that holds the master key instead of the file, such as awskms:///alias/NAME?region=...")
+	f.StringVar(&s.OnlineToken, "online-token", "", "PKCS#11 token in which new online keys are made, such as pkcs11:token=NAME, instead of the database")
 	f.StringVar(&s.DatabaseURL, "database-url", "", "PostgreSQL to use instead of the SQLite file in --data")
 	f.StringVar(&s.BlobsURL, "blobs-url", "", "bucket to use instead of the folder in --data, such as s3://BUCKET?region=...")
 	f.StringVar(&s.ListenGateway, "listen-gateway", "127.0.0.1:8443", "address for devices (TLS)")

@@ -29,6 +29,8 @@ import (
 type Config struct {
 	DB  *db.DB
 	KEK keys.KEK
+	// Token is where new online keys are made; "" is the database.
+	Token string
 	// Objects are those of TreeHub, Images what was uploaded.
 	Objects, Images *blob.Bucket
 	// Now is the clock; nil is the machine's.
@@ -65,7 +67,7 @@ func Open(ctx context.Context, c Config) (_ *Services, err error) {
 	if s.Registry, err = registry.New(ctx, registry.Config{DB: c.DB, Now: c.Now, Log: c.Log}); err != nil {
 		return nil, err
 	}
-	if s.Vault, err = keys.New(ctx, keys.Config{DB: c.DB, KEK: c.KEK, Now: c.Now, Log: c.Log, Actor: c.Actor, Enrol: s.enrol}); err != nil {
+	if s.Vault, err = keys.New(ctx, keys.Config{DB: c.DB, KEK: c.KEK, Token: c.Token, Now: c.Now, Log: c.Log, Actor: c.Actor, Enrol: s.enrol}); err != nil {
 		return nil, err
 	}
 	if s.TreeHub, err = treehub.New(ctx, treehub.Config{DB: c.DB, Bucket: c.Objects, Now: c.Now, Log: c.Log}); err != nil {

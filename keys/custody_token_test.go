@@ -1,0 +1,97 @@
+//go:build pkcs11
+
+package keys_test
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"sealift/internal/db"
+	"sealift/internal/db/dbtest"
+	"sealift/keys"
+	"sealift/uptane"
+)
+
+// Online keys of both kinds sign out of a token, after a restart too; the
+// database has neither them nor their place in the clear.
+func TestOnlineKeysInAToken(t *testing.T) {
+	if _, err := exec.LookPath("softhsm2-util"); err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal("softhsm2 is not installed; make deps installs it")
+		}
+		t.Skip("softhsm2 is not installed")
+	}
+	dir := t.TempDir()
+	t.Setenv("SOFTHSM2_CONF", filepath.Join(dir, "softhsm2.conf"))
+	t.Setenv("PKCS11_MODULE_PATH", "/usr/lib/softhsm/libsofthsm2.so")
+	t.Setenv("PKCS11_PIN", "1234")
+	if err := os.WriteFile(filepath.Join(dir, "softhsm2.conf"), []byte("directories.tokendir = "+dir+"\nobjectstore.backend = file\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("softhsm2-util", "--init-token", "--free", "--label", "server", "--pin", "1234", "--so-pin", "4321").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		r := newRig(t, d)
+		open := func(token string) (*keys.Vault, error) {
+			return keys.New(t.Context(), keys.Config{DB: d, KEK: r.kek, Token: token, Now: r.clock.now, Log: slog.New(slog.DiscardHandler)})
+		}
+		for _, wrong := range []string{"server", "pkcs11:token=server;object=mine", "pkcs11:token=server?pin-value=1234"} {
+			if _, err := open(wrong); err == nil {
+				t.Errorf("opened with token %q", wrong)
+			}
+		}
+		var err error
+		if r.Vault, err = open("pkcs11:token=server"); err != nil {
+			t.Fatal(err)
+		}
+		ctx := t.Context()
+		_, err = r.GenerateOnline(ctx, ns, uptane.DirectorRepository, uptane.RoleTargets, "ecdsa")
+		wantCode(t, err, "invalid_key_type")
+		c, root := r.director()
+		second, err := r.GenerateOnline(ctx, ns, uptane.DirectorRepository, uptane.RoleTargets, "rsa2048")
+		if err != nil || second.Algorithm() != "rsa2048" {
+			t.Fatal(second, err)
+		}
+		c.add(uptane.RoleTargets, second)
+		c.root.Roles["targets"].Threshold = 2
+		r.put(uptane.DirectorRepository, c.sign(uptane.Uptane, root))
+		for _, v := range []*keys.Vault{r.Vault, r.replica()} { // the other one makes its keys in the database
+			sigs, err := v.Sign(ctx, job(uptane.RoleTargets, 1), []byte("x"))
+			if err != nil || len(sigs) != 2 {
+				t.Fatalf("%d signatures, %v", len(sigs), err)
+			}
+		}
+		held, err := r.Custody(ctx, ns)
+		if err != nil {
+			t.Fatal(err)
+		}
+		inToken := 0
+		for _, k := range held {
+			if strings.HasPrefix(k.Place, "pkcs11:token=server;object=sealift-default-director-") {
+				inToken++
+			}
+		}
+		if inToken != 4 {
+			t.Errorf("%d keys in the token: %+v", inToken, held)
+		}
+		var stored [][]byte
+		if err := d.SelectContext(ctx, &stored, `SELECT sealed FROM online_key`); err != nil {
+			t.Fatal(err)
+		}
+		for _, box := range stored {
+			if bytes.Contains(box, []byte("pkcs11")) {
+				t.Error("the place of a key lies in the clear")
+			}
+		}
+		if err := r.Export(ctx, ns, second.ID(), nil); !errors.Is(err, keys.ErrInToken) {
+			t.Errorf("exporting out of a token: %v", err)
+		}
+	})
+}
