@@ -26,7 +26,7 @@ func newTarget() *cobra.Command {
 	for _, c := range []*cobra.Command{list, show, split} {
 		f.bind(c)
 	}
-	target.AddCommand(list, show, split, newTargetAdd())
+	target.AddCommand(list, show, split, newTargetAdd(), newTargetRetire())
 	return target
 }
 

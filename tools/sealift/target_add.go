@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -16,19 +14,11 @@ import (
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
 	"sealift/internal/credentials"
-	"sealift/internal/home"
 	"sealift/internal/hub"
 	"sealift/internal/reposerver"
 	"sealift/treehub/ostree"
 	"sealift/uptane"
 )
-
-// publishTries is how often targets are made anew because somebody else
-// published meanwhile.
-const publishTries = 5
-
-// maxArchive is more than an archive of credentials may have.
-const maxArchive = 32 << 20
 
 // addition is what `sealift target add` is told.
 type addition struct {
@@ -96,44 +86,21 @@ func (o *addition) check() error {
 func (o *addition) filename() string { return o.name + "-" + o.version }
 
 func (o *addition) run(ctx context.Context, w, warnings io.Writer) error {
-	raw, err := readLimited(o.credentials, maxArchive)
+	s, err := openSigner(ctx, o.credentials, o.cacert, warnings)
 	if err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("", "sealift-sign-")
-	if err != nil {
-		return fmt.Errorf("making a signing home: %w", err)
-	}
-	defer os.RemoveAll(dir)
-	warn := func(text string) { fmt.Fprintf(warnings, "sealift: warning: %s\n", plain(text)) }
-	h, err := home.Import(filepath.Join(dir, "home"), raw, "", home.RepoServer, home.Options{
-		Passphrases: &home.Passphrases{Getenv: os.Getenv, Names: []string{"GARAGE_SIGN_PASSPHRASE"}, Prompt: prompt()}, Warn: warn})
-	if err != nil {
-		return fmt.Errorf("reading %s: %w", o.credentials, err)
-	}
-	httpClient, err := h.HTTPClient(ctx, o.cacert)
+	defer s.close()
+	target, err := o.send(ctx, w, s.server, s.archive)
 	if err != nil {
 		return err
 	}
-	server := reposerver.New(reposerver.Config{URL: h.Config().BaseURL(), Client: httpClient, Agent: "sealift/" + version, Warn: warn})
-	target, err := o.send(ctx, w, server, raw)
+	signed, err := s.publish(ctx, func() error { return s.home.AddTarget(target) })
 	if err != nil {
-		return err
+		return fmt.Errorf("publishing %s: %w", target.Filename, err)
 	}
-	return publish(ctx, w, server, h, target)
-}
-
-func readLimited(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	raw, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err == nil && int64(len(raw)) > limit {
-		err = fmt.Errorf("reading %s: more than %d bytes", path, limit)
-	}
-	return raw, err
+	fmt.Fprintf(w, "published %s in targets version %d, valid until %s\n", plain(target.Filename), signed.Version, signed.Expires.Format("2006-01-02"))
+	return nil
 }
 
 // send brings the image to the server and returns its target.
@@ -205,46 +172,4 @@ func (o *addition) push(ctx context.Context, w io.Writer, raw []byte) (ostree.Ch
 	}
 	fmt.Fprintf(w, "pushed commit %s, %d objects, %s\n", commit, stats.Uploaded, bytesOf(stats.Bytes))
 	return commit, nil
-}
-
-// publish signs the server's targets with one more target and pushes them; as
-// often as somebody else was faster.
-func publish(ctx context.Context, w io.Writer, server *reposerver.Server, h *home.Home, t uptane.Target) error {
-	for try := 1; ; try++ {
-		signed, err := pushTargets(ctx, server, h, t)
-		if try < publishTries && reposerver.Refused(err, "role_checksum_mismatch") {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("publishing %s: %w", t.Filename, err)
-		}
-		fmt.Fprintf(w, "published %s in targets version %d, valid until %s\n", plain(t.Filename), signed.Version, signed.Expires.Format("2006-01-02"))
-		return nil
-	}
-}
-
-func pushTargets(ctx context.Context, server *reposerver.Server, h *home.Home, t uptane.Target) (home.Signed, error) {
-	if _, err := server.FollowRoots(ctx, h); err != nil {
-		return home.Signed{}, err
-	}
-	a, err := server.Must(ctx, http.MethodGet, "targets.json", nil, nil)
-	if err != nil {
-		return home.Signed{}, err
-	}
-	if _, err := h.PullTargets(a.Body, a.Header.Get(reposerver.ChecksumHeader)); err != nil {
-		return home.Signed{}, err
-	}
-	if err := h.AddTarget(t); err != nil {
-		return home.Signed{}, err
-	}
-	signed, err := h.SignTargets(ctx, home.Signing{Keys: []string{"targets"}})
-	if err != nil {
-		return signed, err
-	}
-	if err := server.StageTwin(ctx, uptane.RoleTargets, signed.TUF); err != nil {
-		return signed, err
-	}
-	replaces := http.Header{http.CanonicalHeaderKey(reposerver.ChecksumHeader): {a.Header.Get(reposerver.ChecksumHeader)}}
-	_, err = server.Must(ctx, http.MethodPut, "targets", signed.Uptane, replaces)
-	return signed, err
 }
