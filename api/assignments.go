@@ -137,6 +137,7 @@ func (s *server) getMTU(c *gin.Context) {
 type outcome struct {
 	Affected    []uptane.DeviceID                                       `json:"affected"`
 	NotAffected map[uptane.DeviceID]map[uptane.ECUSerial]ecuRefusalJSON `json:"notAffected"`
+	Warnings    []finding                                               `json:"warnings,omitempty"`
 }
 
 type ecuRefusalJSON struct {
@@ -150,6 +151,11 @@ func outcomeOf(r director.AssignResult) outcome {
 	out := outcome{Affected: r.Affected, NotAffected: map[uptane.DeviceID]map[uptane.ECUSerial]ecuRefusalJSON{}}
 	if out.Affected == nil {
 		out.Affected = []uptane.DeviceID{}
+	}
+	if !r.Until.IsZero() {
+		out.Warnings = []finding{{Code: "targets_expiring", Level: levelWarning,
+			Text:   "the offline-signed metadata that list the images end on " + r.Until.UTC().Format(time.RFC3339) + ": devices that come later refuse the update",
+			Advice: "sign them again with a later date: garage-sign targets pull, targets sign, targets push"}}
 	}
 	for device, ecus := range r.NotAffected {
 		out.NotAffected[device] = map[uptane.ECUSerial]ecuRefusalJSON{}

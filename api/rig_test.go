@@ -58,6 +58,7 @@ type server struct {
 	image    *home.Home
 	dir      *ostree.Dir
 	tokens   map[access.Scope]string
+	config   api.Config
 
 	mu sync.Mutex
 	at time.Time
@@ -108,7 +109,8 @@ func newServer(t *testing.T) *server {
 		s.tokens[scope], _, err = acc.CreateToken(ctx, ns, string(scope), []access.Scope{scope}, 0)
 		check(t, err)
 	}
-	people, err := api.New(api.Config{Vault: s.vault, Director: s.director, Repo: s.repo, TreeHub: tree, Registry: s.registry, Access: acc, Log: log, Now: s.now})
+	s.config = api.Config{Vault: s.vault, Director: s.director, Repo: s.repo, TreeHub: tree, Registry: s.registry, Access: acc, Log: log, Now: s.now}
+	people, err := api.New(s.config)
 	check(t, err)
 	edge := httptest.NewServer(people)
 	t.Cleanup(edge.Close)
@@ -211,9 +213,15 @@ func (s *server) makeRoot(kind home.ServerType, offline []string, online ...upta
 // sign signs the edited targets and publishes them.
 func (s *server) sign() {
 	s.t.Helper()
+	s.signUntil(time.Time{})
+}
+
+// signUntil gives them another end, unless it is zero.
+func (s *server) signUntil(expires time.Time) {
+	s.t.Helper()
 	before, err := s.image.Checksum()
 	check(s.t, err)
-	signed, err := s.image.SignTargets(s.t.Context(), home.Signing{Keys: []string{"targets"}})
+	signed, err := s.image.SignTargets(s.t.Context(), home.Signing{Keys: []string{"targets"}, Expires: expires})
 	check(s.t, err)
 	after, err := s.repo.PutTargets(s.t.Context(), ns, signed.Uptane, before, "test")
 	check(s.t, err)

@@ -9,6 +9,7 @@
 package api
 
 import (
+	"crypto/x509"
 	_ "embed"
 	"log/slog"
 	"net/http"
@@ -38,6 +39,13 @@ type Config struct {
 	Registry *registry.Registry
 	Access   *access.Access
 
+	// Certificates are those of listeners that somebody else renews; their end is
+	// told.
+	Certificates []*x509.Certificate
+	// Disk is how much room there is for what is pushed, in bytes; nil: not on this
+	// machine.
+	Disk func() (free, total uint64, err error)
+
 	URL     string                // of this edge as callers know it
 	Version string                // sent as x-ats-version
 	Log     *slog.Logger          // nil: slog.Default()
@@ -56,6 +64,9 @@ type server struct {
 	url      string // of this edge as callers know it, without a slash at the end
 	log      *slog.Logger
 	now      func() time.Time
+
+	certificates []*x509.Certificate
+	disk         func() (free, total uint64, err error)
 }
 
 // New returns the handler of the api. It expects to run under TLS, or on
@@ -76,6 +87,7 @@ func newServer(c Config) *server {
 	s := &server{
 		vault: c.Vault, director: c.Director, repo: c.Repo, treehub: c.TreeHub, registry: c.Registry, access: c.Access,
 		url: strings.TrimRight(c.URL, "/"), log: c.Log, now: c.Now,
+		certificates: c.Certificates, disk: c.Disk,
 	}
 	if s.log == nil {
 		s.log = slog.Default()
@@ -95,7 +107,7 @@ func OpenAPI() []byte { return openapi }
 func (s *server) routes() ([]web.Route, error) {
 	all, err := s.publicRoutes()
 	for _, part := range [][]web.Route{
-		s.treehubRoutes(), s.repoRoutes(), s.splitRoutes(), s.tufRoutes(), s.directorRoutes(), s.directorRootRoutes(), s.rootDraftRoutes(), s.registryRoutes(), s.deviceRoutes(), s.tokenRoutes(), s.statusRoutes(), s.recoveryRoutes(), s.recordRoutes(), s.issuerRoutes(),
+		s.treehubRoutes(), s.repoRoutes(), s.splitRoutes(), s.tufRoutes(), s.directorRoutes(), s.directorRootRoutes(), s.rootDraftRoutes(), s.registryRoutes(), s.deviceRoutes(), s.tokenRoutes(), s.statusRoutes(), s.recoveryRoutes(), s.recordRoutes(), s.issuerRoutes(), s.expiryRoutes(),
 	} {
 		all = append(all, part...)
 	}

@@ -52,6 +52,7 @@ func (v *Vault) TLSConfig(ctx context.Context, names pki.Names) (*tls.Config, er
 	if err := l.renew(ctx); err != nil {
 		return nil, err
 	}
+	v.leaves.Store(l, struct{}{})
 	return &tls.Config{
 		MinVersion:     tls.VersionTLS12,
 		NextProtos:     []string{"h2", "http/1.1"},
