@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"io"
 	"net/url"
-	"os"
 	"strings"
 )
 
@@ -36,13 +35,6 @@ const (
 	EnvPINFile = "PKCS11_PIN_FILE" // file whose first line is the PIN
 )
 
-// usual are libraries that are looked for when none is named: the one that
-// knows all tokens of a system, and the token in software.
-var usual = [...]string{
-	"/usr/lib/x86_64-linux-gnu/p11-kit-proxy.so", "/usr/lib/aarch64-linux-gnu/p11-kit-proxy.so", "/usr/lib64/p11-kit-proxy.so",
-	"/usr/lib/softhsm/libsofthsm2.so", "/usr/lib64/softhsm/libsofthsm2.so",
-}
-
 // Key is a private key in a token. Safe for concurrent use; it is of no use after
 // Close.
 type Key interface {
@@ -54,56 +46,6 @@ type Key interface {
 type Surroundings struct {
 	Getenv func(string) string                   // os.Getenv if nil
 	Prompt func(question string) ([]byte, error) // nil where nobody can be asked
-}
-
-func (s Surroundings) getenv(name string) string {
-	if s.Getenv == nil {
-		return os.Getenv(name)
-	}
-	return s.Getenv(name)
-}
-
-// module is the path of the token's library.
-func (s Surroundings) module() (string, error) {
-	if path := s.getenv(EnvModule); path != "" {
-		return path, nil
-	}
-	for _, path := range usual {
-		if _, err := os.Stat(path); err == nil {
-			return path, nil
-		}
-	}
-	return "", fmt.Errorf("looking for the library of the token: %w; name it in %s", ErrNotFound, EnvModule)
-}
-
-// pin is asked for where neither the URI nor the environment has it.
-func (s Surroundings) pin(u uri) (string, error) {
-	if u.pin != "" {
-		return u.pin, nil
-	}
-	if pin := s.getenv(EnvPIN); pin != "" {
-		return pin, nil
-	}
-	path := s.getenv(EnvPINFile)
-	if path == "" {
-		path = u.pinFile
-	}
-	if path != "" {
-		raw, err := os.ReadFile(path)
-		if err != nil {
-			return "", fmt.Errorf("reading PIN: %w", err)
-		}
-		line, _, _ := strings.Cut(string(raw), "\n")
-		return strings.TrimSuffix(line, "\r"), nil
-	}
-	if s.Prompt == nil {
-		return "", fmt.Errorf("opening token %q: %w; set %s or %s, or run this on a terminal", u.token, ErrPIN, EnvPIN, EnvPINFile)
-	}
-	typed, err := s.Prompt("PIN of token " + u.token + ": ")
-	if err != nil {
-		return "", fmt.Errorf("asking for a PIN: %w", err)
-	}
-	return string(typed), nil
 }
 
 // uri is what a PKCS#11 URI says, as far as it matters for private keys.
