@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -28,7 +30,7 @@ import (
 // shutdownTime is how long requests under way may take after a signal.
 const shutdownTime = 20 * time.Second
 
-// sweepEvery is how often left-over uploads are looked for.
+// sweepEvery is how often left-over uploads, and what ends, are looked for.
 const sweepEvery = time.Hour
 
 // garbage is how much of it, in percent of what lives, is made between two
@@ -66,15 +68,25 @@ func runServe(ctx context.Context, s settings, out, logTo io.Writer) (err error)
 		return err
 	}
 	defer func() { err = errors.Join(err, v.close()) }()
-	listeners, err := v.listen(ctx, s, log)
+	if err := v.Repo.Renew(ctx); err != nil { // it is tried again when a device asks
+		log.Warn("renewing metadata before listening failed", "error", err)
+	}
+	certificates, err := s.apiCertificates()
+	if err != nil {
+		return err
+	}
+	people := api.Config{URL: s.APIURL, Version: "sealift/" + version, Log: log, Disk: s.disk(), Certificates: leaves(certificates)}
+	guardian := v.Guardian(people)
+	listeners, err := v.listen(ctx, s, people, certificates, guardian, log)
 	if err != nil {
 		return err
 	}
 	if err := v.seal(ctx, s, out, log); err != nil {
 		return err
 	}
+	announce(ctx, guardian, log)
 	printListeners(out, listeners)
-	go v.sweep(ctx, log)
+	go v.sweep(ctx, guardian, log)
 	return serveAll(ctx, listeners, log)
 }
 
@@ -86,15 +98,16 @@ type listener struct {
 	server *http.Server
 }
 
-func (v *services) listen(ctx context.Context, s settings, log *slog.Logger) ([]*listener, error) {
+func (v *services) listen(ctx context.Context, s settings, c api.Config, certificates []tls.Certificate, guardian *api.Guardian, log *slog.Logger) ([]*listener, error) {
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	metrics.MustRegister(v.Repo.Collector())
+	metrics.MustRegister(v.Repo.Collector(), guardian)
 	devices, err := v.Gateway(gateway.Config{Version: "sealift/" + version, Log: log, Metrics: metrics})
 	if err != nil {
 		return nil, err
 	}
-	people, err := v.API(api.Config{URL: s.APIURL, Version: "sealift/" + version, Log: log, Metrics: metrics})
+	c.Metrics = metrics
+	people, err := v.API(c)
 	if err != nil {
 		return nil, err
 	}
@@ -106,10 +119,7 @@ func (v *services) listen(ctx context.Context, s settings, log *slog.Logger) ([]
 	if err != nil {
 		return nil, err
 	}
-	peopleTLS, err := s.apiTLS(deviceTLS)
-	if err != nil {
-		return nil, err
-	}
+	peopleTLS := apiTLS(deviceTLS, certificates)
 	all := []*listener{
 		{name: "gateway", forWho: "devices, TLS with their certificates", server: web.Server(devices, log)},
 		{name: "api", forWho: "people and builds, with tokens; documentation at /docs", server: web.Server(people, log)},
@@ -144,18 +154,46 @@ func monitoring(s settings, metrics *prometheus.Registry) http.Handler {
 
 // apiTLS is how the api proves itself: with the certificate it is given, or as
 // the gateway does. Clients are not asked for certificates there.
-func (s settings) apiTLS(gateway *tls.Config) (*tls.Config, error) {
+func apiTLS(gateway *tls.Config, given []tls.Certificate) *tls.Config {
 	c := gateway.Clone()
 	c.ClientAuth = tls.NoClientCert
+	if len(given) > 0 {
+		c.GetCertificate, c.Certificates = nil, given
+	}
+	return c
+}
+
+// apiCertificates is the certificate that the api is given, if any.
+func (s settings) apiCertificates() ([]tls.Certificate, error) {
 	if s.APICert == "" {
-		return c, nil
+		return nil, nil
 	}
 	pair, err := tls.LoadX509KeyPair(s.APICert, s.APIKey)
 	if err != nil {
 		return nil, fmt.Errorf("reading --api-cert and --api-key: %w", err)
 	}
-	c.GetCertificate, c.Certificates = nil, []tls.Certificate{pair}
-	return c, nil
+	return []tls.Certificate{pair}, nil
+}
+
+func leaves(certificates []tls.Certificate) (list []*x509.Certificate) {
+	for _, c := range certificates {
+		list = append(list, c.Leaf)
+	}
+	return list
+}
+
+// disk measures the room for what is pushed, where it is on this machine.
+func (s settings) disk() func() (free, total uint64, err error) {
+	if s.DatabaseURL != "" && s.BlobsURL != "" {
+		return nil
+	}
+	return func() (free, total uint64, err error) {
+		var st syscall.Statfs_t
+		if err := syscall.Statfs(s.Data, &st); err != nil {
+			return 0, 0, fmt.Errorf("measuring the disk: %w", err)
+		}
+		return st.Bavail * uint64(st.Bsize), st.Blocks * uint64(st.Bsize), nil
+	}
 }
 
 func printListeners(w io.Writer, all []*listener) {
@@ -202,8 +240,14 @@ func serveAll(ctx context.Context, all []*listener, log *slog.Logger) error {
 	return nil
 }
 
-// sweep deletes left-over uploads now and then.
-func (v *services) sweep(ctx context.Context, log *slog.Logger) {
+func announce(ctx context.Context, guardian *api.Guardian, log *slog.Logger) {
+	if err := guardian.Announce(ctx); err != nil && ctx.Err() == nil {
+		log.Warn("looking for what ends failed; it is tried again", "error", err)
+	}
+}
+
+// sweep deletes left-over uploads and announces what ends, now and then.
+func (v *services) sweep(ctx context.Context, guardian *api.Guardian, log *slog.Logger) {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
 	for {
@@ -211,6 +255,7 @@ func (v *services) sweep(ctx context.Context, log *slog.Logger) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			announce(ctx, guardian, log)
 			if n, err := v.Repo.Sweep(ctx); err != nil && ctx.Err() == nil {
 				log.Warn("deleting left-over uploads failed; it is tried again", "error", err)
 			} else if n > 0 {

@@ -53,6 +53,7 @@ type updateAnswer struct {
 	Assignments                              map[string]int
 	Affected                                 []string
 	NotAffected                              map[string]map[string]apiError
+	Warnings                                 []findingAnswer
 }
 
 func newUpdateCreate(f *operatorFlags) *cobra.Command {
@@ -138,6 +139,9 @@ func (k *client) device(ctx context.Context, device string, wait bool) (deviceAn
 // printResult says who gets the update and who does not, and why.
 func (u updateAnswer) printResult(w io.Writer, names map[string]string) error {
 	fmt.Fprintf(w, "update %s\n", plain(u.UpdateID))
+	for _, f := range u.Warnings {
+		f.print(w, "  ")
+	}
 	t := newTable(w)
 	for _, id := range u.Affected {
 		t.row("  "+names[id], "assigned", "")

@@ -118,6 +118,12 @@ func (s *Services) API(c api.Config) (http.Handler, error) {
 	return api.New(c)
 }
 
+// Guardian watches over what ends; c says what is not a service.
+func (s *Services) Guardian(c api.Config) *api.Guardian {
+	c.Vault, c.Director, c.Repo, c.TreeHub, c.Registry, c.Access = s.Vault, s.Director, s.Repo, s.TreeHub, s.Registry, s.Access
+	return api.NewGuardian(c)
+}
+
 // Close writes what was gathered in memory, also when ctx has ended.
 func (s *Services) Close(ctx context.Context) error {
 	var all error
