@@ -91,6 +91,25 @@ func (s *search) in(parent uptane.Role) (found uptane.Role, ended bool, err erro
 	return "", false, nil
 }
 
+// requireSearched answers ErrTargetBuried for a role below a terminating one: by
+// the standard the search goes there and then ends, aktualizr's ends above it.
+func (r *Repo) requireSearched(ctx context.Context, ns uptane.Namespace, role uptane.Role) error {
+	rows, err := r.store.delegations(ctx, ns)
+	if err != nil {
+		return err
+	}
+	for _, above := range chainOf(rows, rows[role].Parent) {
+		trust, err := uptane.ParseDelegation(uptane.Uptane, []byte(above.Trust))
+		if err != nil {
+			return fmt.Errorf("reading trust in %s: %w", above.Role, err)
+		}
+		if trust.Terminating {
+			return ErrTargetBuried.Withf("%s is below %s", role, above.Role)
+		}
+	}
+	return nil
+}
+
 // DelegatedItems returns a page of the targets of delegated roles whose filename
 // or name contains text, in any case, and how many there are.
 func (r *Repo) DelegatedItems(ctx context.Context, ns uptane.Namespace, text string, limit, offset int) ([]Item, int, error) {

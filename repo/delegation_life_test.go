@@ -157,4 +157,18 @@ func TestPriorityAndTermination(t *testing.T) {
 	}
 	prefer(true, first, second)
 	w.sees(s, map[string]bool{"shared/1": true, "shared/2": false})
+
+	// What is below a role that ends the search some clients find, and some do not.
+	below := w.supplier("below")
+	delegate(t, &first.payload, below, false, "shared/3")
+	first.mustPush(s)
+	below.add(w.named("shared/3")).mustPush(s)
+	w.device.mustUpdate(s)
+	if got, err := w.device.find(s, "shared/3"); err != nil || got == nil {
+		t.Errorf("a device that does as the standard says: %v, %v", got, err)
+	}
+	_, err := s.Target(t.Context(), ns, "shared/3")
+	wantFault(t, err, repo.ErrTargetBuried, "below is below first")
+	prefer(false, first, second)
+	w.sees(s, map[string]bool{"shared/3": true})
 }

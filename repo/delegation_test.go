@@ -161,7 +161,7 @@ func TestSuppliersSignTheirOwn(t *testing.T) {
 		brakes, radio, tuner := w.supplier("brakes"), w.supplier("radio"), w.supplier("tuner")
 		_, err := s.PutDelegation(t.Context(), ns, "brakes", brakes.signedAs(1), "x")
 		wantFault(t, err, repo.ErrRoleMissing)
-		w.pull(s).add(w.named("own")).delegate(brakes, false, "brakes/*").delegate(radio, true, "radio/*").mustPush(s)
+		w.pull(s).add(w.named("own")).delegate(brakes, false, "brakes/*").delegate(radio, false, "radio/*").mustPush(s)
 		w.sees(s, map[string]bool{"own": true, "brakes/1": false})
 
 		// The metadata of radio are missing all this time: brakes are not held up.

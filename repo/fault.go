@@ -18,6 +18,7 @@ var (
 	ErrRoleMissing      = fault.New(fault.NotFound, "role_not_found", "no such metadata")
 	ErrTargetMissing    = fault.New(fault.NotFound, "target_not_found", "no such target")
 	ErrTargetExpired    = fault.New(fault.NotFound, "targets_expired", "the metadata that name the target have expired")
+	ErrTargetBuried     = fault.New(fault.Invalid, "target_below_terminating", "only a role below a terminating one names the target, where aktualizr does not look; sign the delegation above it anew, not terminating")
 	ErrInvalid          = fault.New(fault.Invalid, "invalid_entity", "the request is malformed")
 	ErrNoChecksum       = fault.New(fault.PreconditionRequired, "role_checksum_not_provided", "x-ats-role-checksum must name the targets metadata this push replaces")
 	ErrChecksum         = fault.New(fault.PreconditionFailed, "role_checksum_mismatch", "the targets metadata has changed since it was pulled")

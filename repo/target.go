@@ -27,7 +27,8 @@ type Item struct {
 }
 
 // Target returns a target of the visible metadata: of the top level, or of the
-// role in which clients find it. It answers ErrTargetMissing.
+// role in which clients find it. It answers ErrTargetMissing, and ErrTargetBuried
+// where not every client finds it.
 func (r *Repo) Target(ctx context.Context, ns uptane.Namespace, filename string) (uptane.Target, error) {
 	row, role, err := r.target(ctx, ns, filename)
 	if err != nil {
@@ -36,6 +37,9 @@ func (r *Repo) Target(ctx context.Context, ns uptane.Namespace, filename string)
 	t := uptane.Target{Filename: filename, Length: row.Length, Hashes: metadata.Hashes{}}
 	if role != uptane.RoleTargets {
 		t.Delegated = role
+		if err := r.requireSearched(ctx, ns, role); err != nil {
+			return t, fmt.Errorf("reading target %q of %s: %w", filename, ns, err)
+		}
 	}
 	if t.Until, err = r.until(ctx, ns, role); err != nil {
 		return t, fmt.Errorf("reading the end of target %q of %s: %w", filename, ns, err)
