@@ -23,5 +23,14 @@
 //     redirects.
 //   - It sends events again for ever unless they are taken, or refused with 404; a
 //     single event that is refused with 413 is lost.
+//   - It does not look below a delegation that is terminating; the standard would.
+//   - A full-verification Secondary knows the top level alone: one delegated image
+//     for the Primary, and nothing is installed anywhere.
+//   - It takes an older snapshot with its targets under a newer timestamp where the
+//     snapshot has a hash of the targets. So ours have only their version.
+//   - A root of more than 64 KiB is to it one that is not there; a root that is not
+//     validly signed, or not the next, ends every cycle until there is a right one.
+//   - A new Secondary begins with the first root: whatever a Primary has not stored
+//     it asks the server for.
 //   - PKCS #12 with PBMAC1 it cannot read, and says only "Could not parse file".
 package interop

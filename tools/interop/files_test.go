@@ -39,7 +39,9 @@ func copyTree(t *testing.T, from, to string) {
 	}
 }
 
-func sha256Hex(text string) string {
-	sum := sha256.Sum256([]byte(text))
-	return hex.EncodeToString(sum[:])
+func sha256Hex(text string) string { return hex.EncodeToString(digest([]byte(text))) }
+
+func digest(b []byte) []byte {
+	sum := sha256.Sum256(b)
+	return sum[:]
 }

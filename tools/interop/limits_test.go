@@ -18,39 +18,6 @@ import (
 	"sealift/uptane"
 )
 
-// rotatedWhileOff: an operator replaces both root keys while the device is off.
-func rotatedWhileOff(t *testing.T) string {
-	l := startLiar(t)
-	b, id := l.newDevice(t, boardOptions{name: "truck-5", hwid: "board", secondaries: 1})
-	l.uploadBinary(t, "app", "1", "board", "application one")
-	l.launch(t, id, map[string]string{"board": "app-1"})
-	b.once(t)
-	for _, repository := range []string{"image", "director"} {
-		l.rotate(t, repository, "root", "root2")
-	}
-	l.uploadBinary(t, "app", "2", "board", "application two")
-	l.uploadBinary(t, "firmware", "1", "sensor", "firmware one")
-	l.launch(t, id, map[string]string{"board": "app-2", "sensor": "firmware-1"})
-	s := l.once(t, b)
-	for _, below := range []string{"/director/", "/repo/"} {
-		if s.asked(below+"1.root.json") != 0 || s.asked(below+"2.root.json", 200) != 1 || s.asked(below+"3.root.json", 404) != 1 || s.asked(below+"targets.json", 200) != 1 {
-			t.Errorf("%s: %v", below, s.requests)
-		}
-	}
-	for _, name := range []string{"timestamp", "snapshot"} {
-		if s.asked("/repo/"+name+".json", 200) != 1 {
-			t.Errorf("%s was not fetched again: %v", name, s.requests)
-		}
-	}
-	want := map[string]string{"truck-5-primary": "app-2", "truck-5-sensor-1": "firmware-1"}
-	for ecu, image := range l.installed(t, id) {
-		if image != want[ecu] {
-			t.Errorf("%s runs %q, want %q\n%s", ecu, image, want[ecu], s.log)
-		}
-	}
-	return "2.root.json of both, then 404, all metadata fetched again; app-2 and firmware-1"
-}
-
 // foreignLetters: a name that is not ASCII never gets as far as a device.
 func foreignLetters(t *testing.T) string {
 	l := startLiar(t)
