@@ -32,6 +32,23 @@ func (k *Keyring) ImportPair(name string, raw []byte, want uptane.Key, sealed bo
 	if err := belong(want, private); err != nil {
 		return fmt.Errorf("importing key %s: %w", name, err)
 	}
+	return k.StorePrivate(name, private, sealed)
+}
+
+// StorePrivate stores a private key and proves that what is on disk can sign as
+// it. It is sealed under the passphrase that Passphrases.Choose gives, if sealed
+// is set. Errors wrap ErrExists where the name is taken.
+func (k *Keyring) StorePrivate(name string, private crypto.Signer, sealed bool) error {
+	if err := checkName(name); err != nil {
+		return err
+	}
+	if k.Has(name) || k.HasPrivate(name) {
+		return fmt.Errorf("storing key %s: %w", name, ErrExists)
+	}
+	key, err := uptane.NewKey(private.Public())
+	if err != nil {
+		return fmt.Errorf("storing key %s: %w", name, err)
+	}
 	v, err := encodePrivate(private)
 	if err != nil {
 		return err
@@ -46,7 +63,7 @@ func (k *Keyring) ImportPair(name string, raw []byte, want uptane.Key, sealed bo
 			return err
 		}
 	}
-	pub, err := publicFile(want)
+	pub, err := publicFile(key)
 	if err != nil {
 		return err
 	}
@@ -54,9 +71,9 @@ func (k *Keyring) ImportPair(name string, raw []byte, want uptane.Key, sealed bo
 		return err
 	}
 	if err := syncDir(k.dir); err != nil {
-		return fmt.Errorf("importing key %s: %w", name, err)
+		return fmt.Errorf("storing key %s: %w", name, err)
 	}
-	return k.Prove(name, want)
+	return k.Prove(name, key)
 }
 
 // Prove signs with a key as it is on disk now and verifies that with want.

@@ -78,7 +78,7 @@ func runBackup(ctx context.Context, s settings, dir string, link bool, w io.Writ
 		return errors.Join(fmt.Errorf("%s is no backup: %w", dir, err), emptyFolder(dir))
 	}
 	fmt.Fprintf(w, "Backup in %s: the database, %d blobs, %s (%s of them copied).\n", dir, note.Blobs, bytesOf(note.Bytes), bytesOf(copied))
-	fmt.Fprintf(w, "Not in it, keep them elsewhere: the master key %s, the offline folder.\n", s.MasterKey)
+	fmt.Fprintf(w, "Not in it, keep them elsewhere: the master key %s, the offline folder.\n", s.masterKeyPlace())
 	return nil
 }
 

@@ -20,7 +20,7 @@ func newCommand() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	root.AddCommand(
 		newInit(), newServe(), newConfig(), newClock(), newFsck(), newAudit(), newBackup(), newRestore(), newDemo(),
-		newStatus(), newDevice(), newTarget(), newUpdate(), newToken(), newCA(), newCommit(), newTUF(), newRecovery(), newRoot(),
+		newStatus(), newDevice(), newTarget(), newUpdate(), newToken(), newCA(), newCommit(), newTUF(), newRecovery(), newKeys(), newRoot(),
 		newExpiry(), newPolicy(),
 		&cobra.Command{
 			Use: "version", Short: "Print the version", Args: args(cobra.NoArgs),

@@ -1,6 +1,6 @@
 // Command sealift is the update server and its operator's command.
 //
-// Only init, serve, clock, fsck, backup and restore open the data folder; every
+// Only init, serve, clock, fsck, backup, restore and keys open the data folder; every
 // other subcommand speaks the API with a token.
 package main
 

@@ -6,7 +6,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"gopkg.in/yaml.v3"
 
@@ -87,7 +86,7 @@ func (s settings) save() error {
 	if s.MasterPassFile != "" {
 		kept["master-passphrase-file"] = s.MasterPassFile
 	}
-	if s.MasterKeyURL != "" && !strings.HasPrefix(s.MasterKeyURL, "base64key:") { // that one is the key itself
+	if s.keepsURL() {
 		kept["master-key-url"] = s.MasterKeyURL
 	}
 	if s.OnlineToken != "" {

@@ -174,7 +174,11 @@ func (k *founding) report(w io.Writer) {
 	p("A new server, namespace %s.", defaultNamespace)
 	p("")
 	p("  %-34s the server's data", rel(k.s.Data))
-	p("  %-34s the key that seals it; back it up apart from the data", rel(k.s.MasterKey))
+	if k.s.MasterKeyURL == "" {
+		p("  %-34s the key that seals it; back it up apart from the data", rel(k.s.MasterKey))
+	} else {
+		p("  %-34s The key that seals it is in the %s.", "", k.s.masterKeyPlace())
+	}
 	p("  %-34s OFFLINE KEYS: root of both repositories, targets, CAs.", rel(k.o.Offline))
 	p("  %-34s Carry them away from this machine; nothing here needs them.", "")
 	if k.o.Token != "" {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"gocloud.dev/blob"
@@ -160,6 +161,14 @@ func (s settings) bucket(ctx context.Context, part string) (*blob.Bucket, error)
 		return nil, fmt.Errorf("opening --blobs-url: %w", err)
 	}
 	return blob.PrefixedBucket(b, part+"/"), nil
+}
+
+// masterKeyPlace says where the master key is, without telling a secret.
+func (s settings) masterKeyPlace() string {
+	if scheme, _, ok := strings.Cut(s.MasterKeyURL, "://"); ok {
+		return "key service " + scheme
+	}
+	return s.MasterKey
 }
 
 // masterKey opens the key that seals all others.
