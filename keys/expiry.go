@@ -76,7 +76,7 @@ func (v *Vault) authorityEndings(ctx context.Context, ns uptane.Namespace, kinds
 		if err != nil {
 			return nil, fmt.Errorf("reading %s: %w", thing, err)
 		}
-		list = append(list, Ending{Thing: thing, Name: cert.Subject.CommonName, Ends: cert.NotAfter.UTC()})
+		list = append(list, Ending{Thing: thing, Name: "CA " + cert.Subject.CommonName, Ends: cert.NotAfter.UTC()})
 	}
 	return list, nil
 }

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"sealift/api"
 	"sealift/fixtures/device"
 	"sealift/gateway"
 	"sealift/internal/db"
@@ -153,7 +154,8 @@ func (s *server) certificate(clock *shift) *x509.Certificate {
 	return conn.ConnectionState().PeerCertificates[0]
 }
 
-// at serves the gateway at the time of a clock, while the server itself is off.
+// at serves both edges at the time of a clock, while the server itself is off. Like
+// the server it renews and announces before it listens.
 func (s *server) at(clock *shift, work func(*wiring.Services)) {
 	s.t.Helper()
 	ctx, stop := context.WithCancel(s.t.Context())
@@ -174,20 +176,35 @@ func (s *server) at(clock *shift, work func(*wiring.Services)) {
 	v, err := wiring.Open(ctx, wiring.Config{DB: d, KEK: kek, Objects: objects, Images: images, Now: clock.now, Log: log})
 	must(s.t, err)
 	defer func() { must(s.t, v.Close(ctx)) }()
-	handler, err := v.Gateway(gateway.Config{Now: clock.now, Log: log})
+	must(s.t, v.Repo.Renew(ctx))
+	people := api.Config{URL: s.api, Now: clock.now, Log: log}
+	must(s.t, v.Guardian(people).Announce(ctx))
+	devices, err := v.Gateway(gateway.Config{Now: clock.now, Log: log})
 	must(s.t, err)
+	operators, err := v.API(people)
+	must(s.t, err)
+	config, err := v.Vault.TLSConfig(ctx, pki.Names{DNS: []string{"localhost"}})
+	must(s.t, err)
+	defer s.edge(s.gateway, devices, config, log)()
+	config = config.Clone()
+	config.ClientAuth = tls.NoClientCert
+	defer s.edge(s.api, operators, config, log)()
+	work(v)
+}
+
+// edge serves at an address until the function that it returns is called.
+func (s *server) edge(address string, handler http.Handler, config *tls.Config, log *slog.Logger) func() {
+	s.t.Helper()
 	server := web.Server(handler, log)
-	server.TLSConfig, err = v.Vault.TLSConfig(ctx, pki.Names{DNS: []string{"localhost"}})
+	server.TLSConfig = config
+	where, err := url.Parse(address)
 	must(s.t, err)
-	address, err := url.Parse(s.gateway)
-	must(s.t, err)
-	l, err := net.Listen("tcp", "127.0.0.1:"+address.Port())
+	l, err := net.Listen("tcp", "127.0.0.1:"+where.Port())
 	must(s.t, err)
 	ended := make(chan error, 1)
 	go func() { ended <- server.ServeTLS(l, "", "") }()
-	defer func() {
+	return func() {
 		must(s.t, server.Close())
 		<-ended
-	}()
-	work(v)
+	}
 }

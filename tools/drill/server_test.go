@@ -29,16 +29,22 @@ const patience = 60 * time.Second
 // binFolder names the variable with the folder of the program.
 const binFolder = "SEALIFT_TEST_DRILL_BIN"
 
-// program is the path of the server, built once for all drills.
-var program = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(os.Getenv(binFolder), "sealift")
-	c := exec.Command("go", "build", "-o", path, "../sealift")
+// program is the path of the server, signer that of the tool of who signs; built
+// once for all drills.
+var (
+	program = sync.OnceValues(func() (string, error) { return build("sealift") })
+	signer  = sync.OnceValues(func() (string, error) { return build("garage-sign") })
+)
+
+func build(tool string) (string, error) {
+	path := filepath.Join(os.Getenv(binFolder), tool)
+	c := exec.Command("go", "build", "-o", path, "../"+tool)
 	c.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := c.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building the server: %w\n%s", err, out)
+		return "", fmt.Errorf("building %s: %w\n%s", tool, err, out)
 	}
 	return path, nil
-})
+}
 
 func TestMain(m *testing.M) {
 	os.Exit(inFolder(m.Run))
