@@ -18,7 +18,7 @@ type measure struct {
 }
 
 func measures() []measure {
-	return []measure{idleMeasure(), changeMeasure(), startMeasure(), demoMeasure(), pushMeasure(), fleetMeasure(), gateMeasure(), delegationMeasure()}
+	return []measure{idleMeasure(), changeMeasure(), startMeasure(), demoMeasure(), pushMeasure(), fleetMeasure(), gateMeasure(), delegationMeasure(), sealMeasure()}
 }
 
 // options are what the command line says.

@@ -23,3 +23,14 @@ func (e *entries) add(ctx context.Context, id string, at int64, body string) err
 	_, err := e.db.ExecContext(ctx, `INSERT INTO bench_entry (id, at, body) VALUES ($1, $2, $3)`, id, at, body)
 	return err
 }
+
+// dropLeafIndexes takes away what the record needs of the table of signatures,
+// beside the rows themselves.
+func dropLeafIndexes(ctx context.Context, d *db.DB) error {
+	for _, name := range []string{"signature_record_waiting", "signature_record_batch", "signature_record_message"} {
+		if _, err := d.ExecContext(ctx, `DROP INDEX `+name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
