@@ -46,3 +46,12 @@ func (s store) devicesWithOpen(ctx context.Context, ns uptane.Namespace) ([]upta
 		`SELECT DISTINCT device FROM director_assignment WHERE namespace = $1 AND open ORDER BY device`, ns)
 	return list, err
 }
+
+// raiseFirst is where devices that register later begin at least.
+func (s store) raiseFirst(ctx context.Context, ns uptane.Namespace, floor int64) error {
+	_, err := s.db.ExecContext(ctx,
+		`INSERT INTO director_recovery (namespace, version_floor) VALUES ($1, $2)
+		ON CONFLICT (namespace) DO UPDATE SET version_floor = excluded.version_floor
+		WHERE director_recovery.version_floor < excluded.version_floor`, ns, floor)
+	return err
+}

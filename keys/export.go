@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"errors"
 	"fmt"
+	"time"
 
 	"sealift/uptane"
 )
@@ -32,6 +33,9 @@ type Held struct {
 	Place string
 	// InRoot: the current root names it; others do not sign.
 	InRoot bool
+	// Imported is when the private key came from another server, where copies of it
+	// may be left: it is to be replaced. Zero where it was made here.
+	Imported time.Time
 }
 
 // Custody lists the keys that the current roots of a namespace name, and those
@@ -62,7 +66,7 @@ func (v *Vault) heldFor(ctx context.Context, state *rootState, role uptane.Role,
 	named := state.roles[role]
 	for _, key := range named.keys {
 		if !held(rows, role, key) {
-			list = append(list, Held{state.repo, role, key, PlaceOffline, true})
+			list = append(list, Held{Repository: state.repo, Role: role, Key: key, Place: PlaceOffline, InRoot: true})
 		}
 	}
 	for _, row := range rows {
@@ -81,7 +85,7 @@ func (v *Vault) heldFor(ctx context.Context, state *rootState, role uptane.Role,
 		if isPackedURI(packed) {
 			place = string(packed)
 		}
-		list = append(list, Held{state.repo, role, key, place, named.has(key)})
+		list = append(list, Held{state.repo, role, key, place, named.has(key), maybeTime(row.Imported)})
 	}
 	return list, nil
 }

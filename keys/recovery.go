@@ -117,11 +117,15 @@ func (v *Vault) Recovery(ctx context.Context, ns uptane.Namespace) (Recovery, er
 }
 
 // RequireRoot answers [ErrBehind] while a root newer than the current one is
-// known to exist. It costs what [Vault.RootVersion] does.
+// known to exist, and [ErrImportUnfinished] while part of what is taken over from
+// another server is missing. It costs what [Vault.RootVersion] does.
 func (v *Vault) RequireRoot(ctx context.Context, ns uptane.Namespace, repo uptane.Repository) error {
 	state, err := v.rootState(ctx, ns, repo)
 	if err != nil {
 		return err
+	}
+	if state.importing {
+		return ErrImportUnfinished
 	}
 	if state.floor.Version > state.version {
 		return ErrBehind.Withf("root of the %s repository: version %d is here, %d exists", repo, state.version, state.floor.Version)

@@ -30,6 +30,7 @@ type rootState struct {
 	roles   map[uptane.Role]roleTrust
 	since   map[uptane.Role]int
 
+	importing  bool     // part of what is taken over from another server is missing
 	recovering bool     // what devices show is taken note of
 	floor      floorRow // the highest root known to exist; version 0: none
 
@@ -76,6 +77,11 @@ func (v *Vault) rootState(ctx context.Context, ns uptane.Namespace, repo uptane.
 	if err == nil {
 		state.recovering = recovery.lasts()
 		state.floor, err = v.store.rootFloor(ctx, ns, repo)
+	}
+	if err == nil {
+		var row takeoverRow
+		row, err = v.store.takeover(ctx, ns)
+		state.importing = row.unfinished()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading recovery of namespace %s: %w", ns, err)
