@@ -44,6 +44,10 @@ build-pkcs11:
 demo: $(if $(HSM),build-pkcs11,build)
 	$(BIN)/$(if $(HSM),pkcs11/)sealift demo $(if $(HSM),--hsm) $(if $(KEEP),--keep)
 
+# Every online key is stolen, and the fleet goes on: on a throw-away server on loopback.
+drill: build
+	$(BIN)/sealift drill
+
 bench: build
 	@go run ./tools/bench
 

@@ -102,6 +102,11 @@ func (g *stage) start(ctx context.Context, detached bool) error {
 	if _, err := g.run(ctx, "sealift", given...); err != nil {
 		return err
 	}
+	return g.launch(ctx, detached)
+}
+
+// launch starts the server that start made.
+func (g *stage) launch(ctx context.Context, detached bool) error {
 	log, err := os.OpenFile(g.path("server.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return fmt.Errorf("starting the server: %w", err)
