@@ -23,6 +23,8 @@ var (
 	// ErrLaterThanHead: the signature is in the record, behind that head.
 	ErrLaterThanHead = fault.New(fault.Conflict, "signature_later_than_head",
 		"these bytes were signed after that head was made; take a later timestamp.json")
+	// ErrUnknownHead: the record is not that long.
+	ErrUnknownHead = fault.New(fault.Conflict, "record_head_unknown", "the record here is shorter than that head says")
 	// ErrNoProof: a proof does not prove what it is held against.
 	ErrNoProof = errors.New("the proof does not hold")
 )
@@ -30,6 +32,10 @@ var (
 // maxProof bounds the text of a proof: two paths of at most 64 hashes each, and
 // a leaf.
 const maxProof = 64 << 10
+
+// maxTree is more batches and leaves than there will ever be. The arithmetic of
+// trees does not end for sizes near the largest integer.
+const maxTree = 1 << 48
 
 // Proof shows that a leaf is in the tree of a certain size.
 type Proof struct {
@@ -78,12 +84,19 @@ func (l *Log) prove(ctx context.Context, ns uptane.Namespace, sha256 string, siz
 	if err != nil {
 		return p, err
 	}
+	head, err := l.Head(ctx)
+	if err == nil && size > head.Size { // another replica may just have told of it
+		l.forget()
+		head, err = l.Head(ctx)
+	}
+	if err != nil {
+		return p, err
+	}
 	if size == 0 {
-		head, err := l.Head(ctx)
-		if err != nil {
-			return p, err
-		}
 		size = head.Size
+	}
+	if size > head.Size { // of another server, or of this one before it was restored
+		return p, ErrUnknownHead.Withf("%d batches, of %d", size, head.Size)
 	}
 	if !f.Batch.Valid || f.Batch.Int64 > size {
 		return p, ErrLaterThanHead
@@ -124,7 +137,7 @@ func (p Proof) Check(msg []byte, head Head) error {
 		return fmt.Errorf("%w: its leaf is about other bytes", ErrNoProof)
 	case p.Size != head.Size:
 		return fmt.Errorf("%w: it is for the tree of %d batches, the head for %d", ErrNoProof, p.Size, head.Size)
-	case p.Batch < 1 || p.Batch > p.Size || p.Index < 0 || p.Index >= p.Leaves:
+	case p.Batch < 1 || p.Batch > p.Size || p.Size > maxTree || p.Index < 0 || p.Index >= p.Leaves || p.Leaves > maxTree:
 		return fmt.Errorf("%w: it points outside the tree", ErrNoProof)
 	}
 	if err := tlog.CheckRecord(p.Inner, p.Leaves, p.Root, p.Index, p.Leaf.hash()); err != nil {

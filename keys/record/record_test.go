@@ -10,7 +10,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -244,7 +246,12 @@ func TestProofs(t *testing.T) {
 		if _, err := l.Prove(t.Context(), ns, sumOf([]byte("forged")), 0); !errors.Is(err, record.ErrNotRecorded) {
 			t.Errorf("bytes that nobody signed: %v", err)
 		}
-		if _, err := l.Prove(t.Context(), "other", sumOf([]byte("document 01")), 0); !errors.Is(err, record.ErrNotRecorded) {
+		for _, size := range []int64{6, 1<<62 + 1, math.MaxInt64} {
+			if _, err := l.Prove(t.Context(), ns, sumOf([]byte("document 0 1")), size); !errors.Is(err, record.ErrUnknownHead) {
+				t.Errorf("a head of %d batches: %v", size, err)
+			}
+		}
+		if _, err := l.Prove(t.Context(), "other", sumOf([]byte("document 0 1")), 0); !errors.Is(err, record.ErrNotRecorded) {
 			t.Errorf("another namespace: %v", err)
 		}
 	})
@@ -270,10 +277,14 @@ func checkProof(t *testing.T, p record.Proof, msg []byte, head record.Head) {
 	forged.Leaf.SHA256 = sumOf([]byte("forged"))
 	late := p
 	late.Leaf.At++
+	vast, vastHead := p, head // whose arithmetic would never end
+	vast.Size, vast.Leaves, vastHead.Size = math.MaxInt64, math.MaxInt64, math.MaxInt64
+	vast.Inner, vast.Outer = append(slices.Clone(p.Inner), p.Root), append(slices.Clone(p.Outer), p.Root)
 	for what, err := range map[string]error{
 		"other bytes": p.Check([]byte("forged"), head), "another head": p.Check(msg, other),
 		"another leaf": forged.Check([]byte("forged"), head), "another time": late.Check(msg, head),
-		"nothing": record.Proof{}.Check(msg, head),
+		"a vast tree": vast.Check(msg, vastHead),
+		"nothing":     record.Proof{}.Check(msg, head),
 	} {
 		if !errors.Is(err, record.ErrNoProof) {
 			t.Errorf("%s: %v", what, err)
