@@ -1,6 +1,7 @@
 package access_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -9,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/jmoiron/sqlx"
 
 	"sealift/access"
 	"sealift/internal/db"
@@ -323,4 +326,40 @@ func token(t testing.TB, a *access.Access, ttl time.Duration) (string, access.To
 		t.Fatal(err)
 	}
 	return text, made
+}
+
+// A change of a token and what belongs to it happen together, or not at all.
+func TestWithin(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		a, _ := open(t, d)
+		ctx := t.Context()
+		if err := a.CreateNamespace(ctx, "default"); err != nil {
+			t.Fatal(err)
+		}
+		full := errors.New("the audit is full")
+		refuse := func(context.Context, *sqlx.Tx, string) error { return full }
+		if text, _, err := a.CreateToken(ctx, "default", "a", []access.Scope{access.Read}, 0, refuse); !errors.Is(err, full) || text != "" {
+			t.Errorf("made %q, %v", text, err)
+		}
+		if list, n, err := a.Tokens(ctx, "default", 0, 10); err != nil || n != 0 {
+			t.Errorf("tokens %+v, %v", list, err)
+		}
+		seen := ""
+		_, token, err := a.CreateToken(ctx, "default", "a", []access.Scope{access.Read}, 0, func(_ context.Context, _ *sqlx.Tx, id string) error { seen = id; return nil })
+		if err != nil || seen != token.ID {
+			t.Errorf("the audit has %q, the token is %q, %v", seen, token.ID, err)
+		}
+		if err := a.RevokeToken(ctx, "default", token.ID, refuse); !errors.Is(err, full) {
+			t.Error(err)
+		}
+		if list, _, err := a.Tokens(ctx, "default", 0, 10); err != nil || len(list) != 1 || !list[0].Revoked.IsZero() {
+			t.Errorf("tokens %+v, %v", list, err)
+		}
+		if err := a.RevokeToken(ctx, "default", "nobody", func(context.Context, *sqlx.Tx, string) error {
+			t.Error("an act that did not happen is told")
+			return nil
+		}); !errors.Is(err, access.ErrUnknownToken) {
+			t.Error(err)
+		}
+	})
 }

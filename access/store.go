@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/jmoiron/sqlx"
+
 	"sealift/internal/db"
 	"sealift/uptane"
 )
@@ -62,8 +64,8 @@ func (s store) namespaces(ctx context.Context) ([]uptane.Namespace, error) {
 	return list, err
 }
 
-func (s store) addToken(ctx context.Context, t Token, sum string) error {
-	_, err := s.db.ExecContext(ctx, `
+func (s store) addToken(ctx context.Context, tx *sqlx.Tx, t Token, sum string) error {
+	_, err := tx.ExecContext(ctx, `
 		INSERT INTO access_token (namespace, id, name, scopes, sha256, created_at, expires_at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7)`,
 		t.Namespace, t.ID, t.Name, joinScopes(t.Scopes), sum, toMilli(t.Created), toMilli(t.Expires))
@@ -100,8 +102,8 @@ func (s store) token(ctx context.Context, id string) (t Token, sum string, err e
 
 // revoke keeps the time of the first revocation and fails with db.ErrNoRows
 // when there is no such token.
-func (s store) revoke(ctx context.Context, ns uptane.Namespace, id string, now time.Time) error {
-	res, err := s.db.ExecContext(ctx, `
+func (s store) revoke(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, id string, now time.Time) error {
+	res, err := tx.ExecContext(ctx, `
 		UPDATE access_token SET revoked_at = CASE WHEN revoked_at = 0 THEN $1 ELSE revoked_at END
 		WHERE namespace = $2 AND id = $3`, toMilli(now), ns, id)
 	if err != nil {

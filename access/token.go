@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/uuid"
+	"github.com/jmoiron/sqlx"
 
 	"sealift/internal/db"
 	"sealift/uptane"
@@ -52,10 +53,14 @@ const (
 	maxTokens = 1000
 )
 
+// Within is what is done in the same transaction as a change of a token, such as
+// auditing it: both happen, or neither.
+type Within func(ctx context.Context, tx *sqlx.Tx, id string) error
+
 // CreateToken makes a token and returns its text, which nobody can find out
 // later. A ttl of 0 means that it does not expire. It fails with
 // [ErrUnknownNamespace] or [ErrMalformed].
-func (a *Access) CreateToken(ctx context.Context, ns uptane.Namespace, name string, scopes []Scope, ttl time.Duration) (string, Token, error) {
+func (a *Access) CreateToken(ctx context.Context, ns uptane.Namespace, name string, scopes []Scope, ttl time.Duration, also ...Within) (string, Token, error) {
 	scopes, err := checkScopes(scopes)
 	if err != nil {
 		return "", Token{}, err
@@ -82,7 +87,8 @@ func (a *Access) CreateToken(ctx context.Context, ns uptane.Namespace, name stri
 	if ttl > 0 {
 		t.Expires = toSecond(a.now().Add(ttl))
 	}
-	if err := a.store.addToken(ctx, t, digest(secret)); err != nil {
+	err = a.within(ctx, t.ID, also, func(ctx context.Context, tx *sqlx.Tx) error { return a.store.addToken(ctx, tx, t, digest(secret)) })
+	if err != nil {
 		return "", Token{}, fmt.Errorf("creating token: %w", err)
 	}
 	a.log.Info("token created", "namespace", ns, "token", t.ID, "name", name, "scopes", joinScopes(scopes))
@@ -106,8 +112,8 @@ func (a *Access) Tokens(ctx context.Context, ns uptane.Namespace, offset, limit 
 // RevokeToken takes a token back, and with it every access token it was
 // exchanged for, within a second in every replica. Revoking
 // twice changes nothing. It fails with [ErrUnknownToken].
-func (a *Access) RevokeToken(ctx context.Context, ns uptane.Namespace, id string) error {
-	err := a.store.revoke(ctx, ns, id, a.now())
+func (a *Access) RevokeToken(ctx context.Context, ns uptane.Namespace, id string, also ...Within) error {
+	err := a.within(ctx, id, also, func(ctx context.Context, tx *sqlx.Tx) error { return a.store.revoke(ctx, tx, ns, id, a.now()) })
 	if errors.Is(err, db.ErrNoRows) {
 		return ErrUnknownToken
 	}
@@ -117,6 +123,19 @@ func (a *Access) RevokeToken(ctx context.Context, ns uptane.Namespace, id string
 	a.known.clear()
 	a.log.Info("token revoked", "namespace", ns, "token", id)
 	return nil
+}
+
+// within makes a change and what belongs to it in one transaction.
+func (a *Access) within(ctx context.Context, id string, also []Within, change func(context.Context, *sqlx.Tx) error) error {
+	return a.store.db.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		err := change(ctx, tx)
+		for _, do := range also {
+			if err == nil {
+				err = do(ctx, tx, id)
+			}
+		}
+		return err
+	})
 }
 
 // The beginnings tell people, and scanners for leaked secrets, what a text is.

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"strings"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
+	"github.com/jmoiron/sqlx"
 
 	"sealift/access"
 	"sealift/internal/web"
@@ -127,10 +129,10 @@ func (s *server) postToken(c *gin.Context) {
 		return
 	}
 	who := web.MustCaller(c)
-	text, token, err := s.access.CreateToken(c.Request.Context(), who.Namespace, request.Name, request.Scopes, time.Duration(request.Days)*24*time.Hour)
-	if err == nil {
-		err = s.vault.Audit(c.Request.Context(), who.Namespace, who.String(), "token.create", "token "+token.ID+" "+token.Name)
-	}
+	text, token, err := s.access.CreateToken(c.Request.Context(), who.Namespace, request.Name, request.Scopes, time.Duration(request.Days)*24*time.Hour,
+		func(ctx context.Context, tx *sqlx.Tx, id string) error {
+			return s.vault.AuditIn(ctx, tx, who.Namespace, who.String(), "token.create", "token "+id+" "+request.Name)
+		})
 	if err != nil {
 		web.Fail(c, err)
 		return
@@ -143,10 +145,9 @@ func (s *server) postToken(c *gin.Context) {
 
 func (s *server) deleteToken(c *gin.Context) {
 	who, id := web.MustCaller(c), c.Param("id")
-	err := s.access.RevokeToken(c.Request.Context(), who.Namespace, id)
-	if err == nil {
-		err = s.vault.Audit(c.Request.Context(), who.Namespace, who.String(), "token.revoke", "token "+id)
-	}
+	err := s.access.RevokeToken(c.Request.Context(), who.Namespace, id, func(ctx context.Context, tx *sqlx.Tx, id string) error {
+		return s.vault.AuditIn(ctx, tx, who.Namespace, who.String(), "token.revoke", "token "+id)
+	})
 	if err != nil {
 		web.Fail(c, err)
 		return

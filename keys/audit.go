@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jmoiron/sqlx"
+
 	"sealift/uptane"
 )
 
@@ -30,6 +32,19 @@ func (v *Vault) Audit(ctx context.Context, ns uptane.Namespace, actor, action, d
 	}
 	a.Actor = actor
 	if err := v.store.addAct(ctx, v.store.db, a); err != nil {
+		return fmt.Errorf("recording act %s: %w", action, err)
+	}
+	return nil
+}
+
+// AuditIn is [Vault.Audit] within the transaction of the act itself.
+func (v *Vault) AuditIn(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, actor, action, detail string) error {
+	a, err := v.act(ctx, ns, action, "%s", detail)
+	if err != nil {
+		return err
+	}
+	a.Actor = actor
+	if err := v.store.addAct(ctx, tx, a); err != nil {
 		return fmt.Errorf("recording act %s: %w", action, err)
 	}
 	return nil

@@ -274,6 +274,16 @@ func TestBootstrapLimits(t *testing.T) {
 		if n := r.count(`SELECT COUNT(*) FROM enrolment`); n != 4 {
 			t.Errorf("%d devices were let in, want 4", n)
 		}
+		// Limits are looked at before a key is made: that this cannot be done any more
+		// is not noticed.
+		last := r.bootstrap(keys.BootstrapRequest{Name: "one board", MaxUses: 1})
+		names = []uptane.OEMID{"y", "z"}
+		wantCode(t, next(last), "")
+		if _, err := d.ExecContext(ctx, `UPDATE authority SET sealed = $1 WHERE kind = 'device'`, []byte("broken")); err != nil {
+			t.Fatal(err)
+		}
+		r.Vault = r.replica()
+		wantCode(t, next(last), "bootstrap_used_up")
 	})
 }
 

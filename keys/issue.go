@@ -73,6 +73,9 @@ func (v *Vault) issueDevice(ctx context.Context, r IssueRequest) ([]byte, error)
 	case r.TTL <= 0:
 		return nil, errTTL
 	}
+	if err := v.mayBootstrap(ctx, r); err != nil {
+		return nil, err
+	}
 	life := time.Duration(min(r.TTL, maxDays)) * day
 	id := Identity{Namespace: r.Namespace, Kind: KindDevice, OEMID: r.OEMID}
 	made, err := v.makeClient(ctx, &id, string(r.OEMID), life)
@@ -159,6 +162,24 @@ func (v *Vault) useBootstrap(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespa
 		return err
 	}
 	row, err := v.store.bootstrap(ctx, tx, ns, fingerprint)
+	if err = refuses(row, err, fingerprint, now); err != nil {
+		return err
+	}
+	return errTooFast.Withf("%d uses an hour", row.PerHour) // it was the hour's until just now
+}
+
+// mayBootstrap refuses what the bootstrap certificate does not permit before work
+// is done for it. The use itself is counted where it happens.
+func (v *Vault) mayBootstrap(ctx context.Context, r IssueRequest) error {
+	if r.Bootstrap == "" {
+		return nil
+	}
+	row, err := v.store.bootstrap(ctx, v.store.db, r.Namespace, r.Bootstrap)
+	return refuses(row, err, r.Bootstrap, v.now())
+}
+
+// refuses says why a bootstrap certificate permits nothing, or nil.
+func refuses(row bootstrapRow, err error, fingerprint string, now time.Time) error {
 	switch {
 	case errors.Is(err, db.ErrNoRows):
 		return ErrUnknownCertificate.With("it is no bootstrap certificate of this namespace")
@@ -170,8 +191,10 @@ func (v *Vault) useBootstrap(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespa
 		return errExpired.Withf("bootstrap certificate %s", fingerprint)
 	case row.MaxUses > 0 && row.Uses >= row.MaxUses:
 		return errUsedUp.Withf("%d uses", row.MaxUses)
+	case row.PerHour > 0 && row.HourStart > now.Add(-time.Hour).UnixMilli() && row.HourUses >= row.PerHour:
+		return errTooFast.Withf("%d uses an hour", row.PerHour)
 	}
-	return errTooFast.Withf("%d uses an hour", row.PerHour)
+	return nil
 }
 
 // client is a client certificate just made.
