@@ -31,6 +31,7 @@ type forecast struct {
 	Namespace uptane.Namespace `json:"namespace"`
 	Time      time.Time        `json:"time"`
 	Things    []expiring       `json:"things"` // what people must act on first, by their end; then what the server renews
+	Keys      []finding        `json:"keys"`   // that should be replaced whatever their role's end
 	Policy    policyJSON       `json:"policy"`
 }
 
@@ -83,6 +84,11 @@ func (s *server) getExpiry(c *gin.Context) {
 	}
 	if err == nil {
 		out.Policy, err = s.policy(ctx, ns)
+	}
+	var held []keys.Held
+	if err == nil {
+		held, err = s.vault.Custody(ctx, ns)
+		out.Keys = append([]finding{}, ofImported(held)...)
 	}
 	if err != nil {
 		web.Fail(c, err)

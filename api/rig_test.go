@@ -59,6 +59,7 @@ type server struct {
 	dir      *ostree.Dir
 	tokens   map[access.Scope]string
 	config   api.Config
+	free     uint64 // bytes on the disk, of a tebibyte
 
 	mu sync.Mutex
 	at time.Time
@@ -86,7 +87,7 @@ func check(t testing.TB, err error) {
 
 func newServer(t *testing.T) *server {
 	t.Helper()
-	s := &server{t: t, at: time.Now().UTC().Truncate(24 * time.Hour).Add(10*time.Hour + 42*time.Minute), tokens: map[access.Scope]string{}}
+	s := &server{t: t, free: 1 << 39, at: time.Now().UTC().Truncate(24 * time.Hour).Add(10*time.Hour + 42*time.Minute), tokens: map[access.Scope]string{}}
 	ctx, d, log := t.Context(), dbtest.SQLite(t), slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	kek, err := keys.CreateFileKEK(filepath.Join(t.TempDir(), "master.key"), nil)
 	check(t, err)
@@ -109,7 +110,8 @@ func newServer(t *testing.T) *server {
 		s.tokens[scope], _, err = acc.CreateToken(ctx, ns, string(scope), []access.Scope{scope}, 0)
 		check(t, err)
 	}
-	s.config = api.Config{Vault: s.vault, Director: s.director, Repo: s.repo, TreeHub: tree, Registry: s.registry, Access: acc, Log: log, Now: s.now}
+	s.config = api.Config{Vault: s.vault, Director: s.director, Repo: s.repo, TreeHub: tree, Registry: s.registry, Access: acc, Log: log, Now: s.now,
+		Disk: func() (uint64, uint64, error) { return s.free, 1 << 40, nil }}
 	people, err := api.New(s.config)
 	check(t, err)
 	edge := httptest.NewServer(people)

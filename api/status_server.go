@@ -247,15 +247,23 @@ func (s *server) serverFindings(ctx context.Context, ns uptane.Namespace, st sta
 		return nil, err
 	}
 	list = append(append(append(list, update...), shared...), ofRecovery(restored)...)
-	if n := s.vault.Counters(); n.Forged > 0 && !restored.Lasts {
-		list = append(list, finding{Code: "forged_certificates", Level: levelError,
-			Text:   fmt.Sprintf("%d requests came with certificates of our own device CA that were never issued here", n.Forged),
-			Advice: "either an old backup was restored, or a key of the CA is in foreign hands"})
-	} else if n.Unknown > 0 {
-		list = append(list, finding{Code: "unknown_certificates", Level: levelHint,
-			Text: fmt.Sprintf("%d requests since the start came with certificates this server does not know", n.Unknown)})
-	}
+	list = append(list, s.ofStrangers(restored.Lasts)...)
 	return byUrgency(append([]finding{}, list...)), nil
+}
+
+// ofStrangers is about certificates that are not in the table. After a restored
+// backup there are some.
+func (s *server) ofStrangers(recovering bool) []finding {
+	switch n := s.vault.Counters(); {
+	case n.Forged > 0 && !recovering:
+		return []finding{{Code: "forged_certificates", Level: levelError,
+			Text:   fmt.Sprintf("%d requests came with certificates of our own device CA that were never issued here", n.Forged),
+			Advice: "either an old backup was restored, or a key of the CA is in foreign hands"}}
+	case n.Unknown > 0:
+		return []finding{{Code: "unknown_certificates", Level: levelHint,
+			Text: fmt.Sprintf("%d requests since the start came with certificates this server does not know", n.Unknown)}}
+	}
+	return nil
 }
 
 // expiry is about a document that is missing, has expired or is about to.

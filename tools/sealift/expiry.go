@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -48,11 +49,15 @@ type expiryAnswer struct {
 			At   *time.Time
 		}
 	}
+	Keys   []findingAnswer
 	Policy policyAnswer
 }
 
 func (a expiryAnswer) print(w io.Writer) error {
 	fmt.Fprintf(w, "namespace %s, %s\n\n", plain(a.Namespace), a.Time.Local().Format("2006-01-02 15:04:05 MST"))
+	for _, f := range a.Keys {
+		f.print(w, "")
+	}
 	online := false
 	for _, e := range a.Things {
 		if e.Online && !online {
@@ -77,6 +82,9 @@ func (a expiryAnswer) verdict() error {
 		}
 	}
 	if len(list) == 0 {
+		if len(a.Keys) > 0 {
+			return errors.New("keys are to be replaced")
+		}
 		return nil
 	}
 	return fmt.Errorf("ended, or about to end: %s", plain(strings.Join(list, ", ")))
