@@ -172,14 +172,16 @@ func (d decoder) delegations(v canonical.Value) (*metadata.Delegations, error) {
 	if list.Kind() != canonical.Array {
 		return nil, malformed("reading delegations without a list of roles")
 	}
+	seen := map[string]bool{}
 	for _, item := range list.Items() {
 		role, err := d.delegation(item)
 		if err != nil {
 			return nil, err
 		}
-		if slices.ContainsFunc(out.Roles, func(r metadata.DelegatedRole) bool { return strings.EqualFold(r.Name, role.Name) }) {
+		if seen[strings.ToLower(role.Name)] {
 			return nil, malformed("reading delegation %q twice", role.Name)
 		}
+		seen[strings.ToLower(role.Name)] = true
 		if err := checkTrust(out.Keys, role.KeyIDs, role.Threshold); err != nil {
 			return nil, fmt.Errorf("reading delegation %q: %w", role.Name, err)
 		}

@@ -53,12 +53,12 @@ func Delegations(f Flavour, signed []byte) ([]Delegation, error) {
 	roles, _ := block.Member("roles")
 	out := make([]Delegation, len(all.Roles))
 	for i, r := range all.Roles {
-		own := canonical.Fields()
-		for _, id := range r.KeyIDs {
+		own := make([]canonical.Member, len(r.KeyIDs))
+		for n, id := range r.KeyIDs {
 			key, _ := keys.Member(id) // it is there: the block was read
-			own = own.With(id, key)
+			own[n] = canonical.Member{Name: id, Value: key}
 		}
-		raw := canonical.Fields().With("keys", own).With("roles", canonical.List(roles.Items()[i]))
+		raw := canonical.Fields().With("keys", canonical.Fields(own...)).With("roles", canonical.List(roles.Items()[i]))
 		if out[i], err = delegationOf(f, all, r, raw); err != nil {
 			return nil, err
 		}

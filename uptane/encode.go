@@ -135,16 +135,16 @@ func encodeDelegations(f Flavour, v canonical.Value, d *metadata.Delegations) (c
 
 // encodeKeys writes keys under the flavour's ids and tells the new id of each old.
 func encodeKeys(f Flavour, keys map[string]*metadata.Key) (canonical.Value, map[string]KeyID, error) {
-	v, ids := canonical.Fields(), make(map[string]KeyID, len(keys))
+	ids, members := make(map[string]KeyID, len(keys)), make([]canonical.Member, 0, len(keys))
 	for old, key := range keys {
 		k, err := keyOfModel(key)
 		if err != nil {
-			return v, nil, fmt.Errorf("key %q: %w", old, err)
+			return canonical.Value{}, nil, fmt.Errorf("key %q: %w", old, err)
 		}
 		ids[old] = f.KeyID(k)
-		v = v.With(string(ids[old]), k.value(f))
+		members = append(members, canonical.Member{Name: string(ids[old]), Value: k.value(f)})
 	}
-	return v, ids, nil
+	return canonical.Fields(members...), ids, nil
 }
 
 func encodeIDs(old []string, ids map[string]KeyID) (canonical.Value, error) {

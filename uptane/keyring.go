@@ -71,7 +71,7 @@ func checkTrust(keys map[string]*metadata.Key, ids []string, threshold int) erro
 	if threshold < 1 || threshold > maxThreshold || threshold > len(ids) {
 		return fmt.Errorf("reading threshold %d of %d keys: %w", threshold, len(ids), ErrKey)
 	}
-	var seen []Key
+	seen := make(map[Key]bool, len(ids))
 	for _, id := range ids {
 		if keys[id] == nil {
 			return fmt.Errorf("reading key %q that is not among the keys: %w", id, ErrKey)
@@ -80,10 +80,10 @@ func checkTrust(keys map[string]*metadata.Key, ids []string, threshold int) erro
 		if err != nil {
 			return fmt.Errorf("reading key %q: %w", id, err)
 		}
-		if slices.Contains(seen, k) {
+		if seen[k] {
 			return fmt.Errorf("reading key %q that a role lists twice: %w", id, ErrKey)
 		}
-		seen = append(seen, k)
+		seen[k] = true
 	}
 	return nil
 }

@@ -69,9 +69,13 @@ func List(items ...Value) Value { return Value{kind: Array, items: items} }
 
 // Fields makes an object. A name given twice keeps its last value.
 func Fields(members ...Member) Value {
-	v := Value{kind: Object}
-	for _, m := range members {
-		v = v.With(m.Name, m.Value)
+	sorted := slices.Clone(members)
+	slices.SortStableFunc(sorted, func(a, b Member) int { return strings.Compare(a.Name, b.Name) })
+	v := Value{kind: Object, members: sorted[:0]}
+	for i, m := range sorted {
+		if i+1 == len(sorted) || sorted[i+1].Name != m.Name {
+			v.members = append(v.members, m)
+		}
 	}
 	return v
 }
