@@ -19,6 +19,7 @@ import (
 	"sealift/fixtures/fault"
 	refusal "sealift/internal/fault"
 	"sealift/uptane"
+	"sealift/uptane/acceptance"
 )
 
 // limits of the client, in bytes.
@@ -69,7 +70,12 @@ func oversize(t *testing.T) string {
 		if s.asked(at) != 3 || l.installed(t, id)[b.name+"-primary"] != "app-1" {
 			t.Errorf("%s of %d bytes: %v\n%s", at, len(large), s.requests, s.log)
 		}
-		said = append(said, fmt.Sprintf("%s root %s, given up after 3 attempts and passed over", repository, code(t, err)))
+		why := acceptance.RefusalOf(err)
+		if why == nil || why.Rule != acceptance.RuleSize {
+			t.Errorf("our server takes a %s root of %d bytes, or refuses it for something else: %v", repository, len(large), err)
+			why = &acceptance.Refusal{}
+		}
+		said = append(said, fmt.Sprintf("%s root: gate says %s; 3 attempts, passed over", repository, why.Rule))
 		l.launch(t, id, map[string]string{"board": "lib-1"})
 		l.recovers(t, b, id, b.name+"-primary", "lib-1")
 	}
@@ -101,7 +107,7 @@ func oversize(t *testing.T) string {
 	}
 	l.recovers(t, b, id, "truck-13-images-primary", "lib-1")
 	l.largeCredentials(t)
-	return strings.Join(append(said, fmt.Sprintf("Director targets (see 18) and image targets (push: %d): 3 attempts, no report", status), "p12: 3 attempts; each recovers"), "; ")
+	return strings.Join(append(said, fmt.Sprintf("Director targets (see 18) and image targets (push: %d): 3 attempts, no report", status), "p12: 3 attempts, each time; each recovers"), "; ")
 }
 
 // largeCredentials: an answer to the first request of all that is too long.
@@ -115,7 +121,7 @@ func (l *liar) largeCredentials(t *testing.T) {
 	}})
 	b := newBoard(t, l.server, boardOptions{name: "truck-13-new", hwid: "board"})
 	s := l.once(t, b)
-	if s.asked("/devices") == 0 || s.asked("/director/") > 0 {
+	if n := s.asked("/devices"); n == 0 || n%3 != 0 || s.asked("/director/") > 0 {
 		t.Errorf("credentials of more than 64 KiB: %v\n%s", s.requests, s.log)
 	}
 	l.Honest()
