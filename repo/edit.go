@@ -183,14 +183,12 @@ func (r *Repo) notTop(ctx context.Context, ns uptane.Namespace, filename string)
 // gone, not even by a thief of every key on this server.
 func (r *Repo) DropTargets(ctx context.Context, ns uptane.Namespace, filenames ...string) error {
 	return r.propose(ctx, ns, func(d *draft) error {
-		targets := d.targets()
 		for _, name := range filenames {
-			if _, ok := targets.Member(name); !ok {
+			if _, ok := d.targets().Member(name); !ok {
 				return fmt.Errorf("retiring %q: %w", name, r.notTop(ctx, ns, name))
 			}
-			targets = targets.Without(name)
 		}
-		d.setTargets(targets)
+		d.drop(filenames)
 		return nil
 	})
 }

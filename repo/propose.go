@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
@@ -55,6 +56,16 @@ func (d *draft) targets() canonical.Value {
 }
 
 func (d *draft) setTargets(v canonical.Value) { d.signed = d.signed.With("targets", v) }
+
+// drop takes targets out, all at once: there may be very many.
+func (d *draft) drop(filenames []string) {
+	gone := make(map[string]bool, len(filenames))
+	for _, name := range filenames {
+		gone[name] = true
+	}
+	d.setTargets(canonical.Fields(slices.DeleteFunc(slices.Clone(d.targets().Members()),
+		func(m canonical.Member) bool { return gone[m.Name] })...))
+}
 
 // propose lets edit change the visible targets and answers ErrUnsigned with what
 // came out, or nil when nothing did. What a push would refuse is refused now.

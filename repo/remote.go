@@ -76,7 +76,7 @@ func (r *Repo) SetRemote(ctx context.Context, ns uptane.Namespace, role uptane.R
 			return fmt.Errorf("sealing headers of remote %s of %s: %w", role, ns, err)
 		}
 	}
-	return r.fetchRemote(ctx, ns, row, headers, by)
+	return r.fetchRemote(ctx, ns, row, headers, by, r.store.saveRemote)
 }
 
 // RefreshRemote fetches and publishes metadata of a role again. It answers
@@ -103,10 +103,11 @@ func (r *Repo) RefreshRemote(ctx context.Context, ns uptane.Namespace, role upta
 			return fmt.Errorf("opening headers of remote %s of %s: %w", role, ns, err)
 		}
 	}
-	return r.fetchRemote(ctx, ns, row, headers, by)
+	return r.fetchRemote(ctx, ns, row, headers, by, r.store.fetchedRemote)
 }
 
-func (r *Repo) fetchRemote(ctx context.Context, ns uptane.Namespace, row remoteRow, headers map[string]string, by string) error {
+func (r *Repo) fetchRemote(ctx context.Context, ns uptane.Namespace, row remoteRow, headers map[string]string, by string,
+	keep func(context.Context, uptane.Namespace, remoteRow) error) error {
 	doc, err := r.fetch(ctx, row.URI, headers)
 	if err != nil {
 		return err
@@ -118,7 +119,7 @@ func (r *Repo) fetchRemote(ctx context.Context, ns uptane.Namespace, row remoteR
 		return err
 	}
 	row.FetchedAt = r.now().UnixMilli()
-	if err := r.store.saveRemote(ctx, ns, row); err != nil {
+	if err := keep(ctx, ns, row); err != nil {
 		return fmt.Errorf("keeping remote %s of %s: %w", row.Role, ns, err)
 	}
 	return nil
@@ -267,7 +268,7 @@ func checkPublic(address string) error {
 	if err != nil {
 		return errInside
 	}
-	ip := at.Addr().Unmap()
+	ip := at.Addr().WithZone("").Unmap() // with a zone it is in no prefix
 	if !ip.IsGlobalUnicast() || ip.IsPrivate() || ip.IsLoopback() || ip.IsLinkLocalUnicast() || ip.IsMulticast() || ip.IsUnspecified() {
 		return errInside
 	}

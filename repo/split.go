@@ -64,7 +64,7 @@ func (r *Repo) Split(ctx context.Context, ns uptane.Namespace, role uptane.Role,
 func (r *Repo) split(ctx context.Context, ns uptane.Namespace, trust uptane.Delegation, patterns []string, top, next *draft) (Split, error) {
 	var s Split
 	by := uptane.Delegation{Paths: patterns}
-	into := next.targets()
+	into := slices.Clone(next.targets().Members())
 	for _, m := range top.targets().Members() {
 		if !by.Covers(m.Name) {
 			continue
@@ -74,21 +74,17 @@ func (r *Repo) split(ctx context.Context, ns uptane.Namespace, trust uptane.Dele
 		}
 		c, _ := top.custom(m.Name)
 		s.Moved, s.HardwareIDs = append(s.Moved, m.Name), append(s.HardwareIDs, c.HardwareIDs...)
-		into = into.With(m.Name, m.Value)
+		into = append(into, m)
 	}
 	if len(s.Moved) == 0 {
 		return s, ErrSplit.Withf("no target of the top level is covered by %q", patterns)
 	}
 	slices.Sort(s.HardwareIDs)
 	s.HardwareIDs = slices.Compact(s.HardwareIDs)
-	next.setTargets(into)
+	next.setTargets(canonical.Fields(into...))
 	s.Delegation = next.following()
 	proposal := r.propose(ctx, ns, func(d *draft) error {
-		targets := d.targets()
-		for _, name := range s.Moved {
-			targets = targets.Without(name)
-		}
-		d.setTargets(targets)
+		d.drop(s.Moved)
 		return nil
 	})
 	var p *Proposal

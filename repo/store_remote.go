@@ -35,6 +35,21 @@ func (s store) remotes(ctx context.Context, ns uptane.Namespace) (map[uptane.Rol
 	return found, err
 }
 
+// nameRole changes what people call a role, and nothing else.
+func (s store) nameRole(ctx context.Context, ns uptane.Namespace, role uptane.Role, name string) error {
+	_, err := s.db.ExecContext(ctx,
+		`INSERT INTO repo_remote (namespace, role, friendly_name) VALUES ($1, $2, $3)
+		ON CONFLICT (namespace, role) DO UPDATE SET friendly_name = excluded.friendly_name`, ns, role, name)
+	return err
+}
+
+// fetchedRemote says when metadata came from an address, unless it is another now.
+func (s store) fetchedRemote(ctx context.Context, ns uptane.Namespace, r remoteRow) error {
+	_, err := s.db.ExecContext(ctx,
+		`UPDATE repo_remote SET fetched_at = $4 WHERE namespace = $1 AND role = $2 AND uri = $3`, ns, r.Role, r.URI, r.FetchedAt)
+	return err
+}
+
 func (s store) saveRemote(ctx context.Context, ns uptane.Namespace, r remoteRow) error {
 	_, err := s.db.ExecContext(ctx,
 		`INSERT INTO repo_remote (namespace, role, uri, headers, friendly_name, fetched_at) VALUES ($1, $2, $3, $4, $5, $6)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"sealift/internal/fault"
 	"sealift/uptane"
@@ -35,7 +36,7 @@ func (r *Repo) TrustedDelegations(ctx context.Context, ns uptane.Namespace) (rol
 // SetDelegationKeys proposes targets whose delegations have these keys and no
 // others; roles that need another one are refused.
 func (r *Repo) SetDelegationKeys(ctx context.Context, ns uptane.Namespace, keys []json.RawMessage) error {
-	named := canonical.Fields()
+	members := make([]canonical.Member, len(keys))
 	for i, raw := range keys {
 		v, err := canonical.Parse(raw, canonical.Options{ASCII: true})
 		if err != nil {
@@ -45,8 +46,9 @@ func (r *Repo) SetDelegationKeys(ctx context.Context, ns uptane.Namespace, keys 
 		if err != nil {
 			return ErrInvalid.Withf("key %d: %v", i+1, err)
 		}
-		named = named.With(string(k.ID()), v)
+		members[i] = canonical.Member{Name: string(k.ID()), Value: v}
 	}
+	named := canonical.Fields(members...)
 	return r.propose(ctx, ns, func(d *draft) error {
 		block := d.delegations()
 		roles, _ := block.Member("roles")
@@ -141,12 +143,8 @@ func (r *Repo) DropDelegation(ctx context.Context, ns uptane.Namespace, role upt
 			return nil
 		}
 		keys, _ := d.delegations().Member("keys")
-		for _, m := range keys.Members() {
-			if !used[m.Name] {
-				keys = keys.Without(m.Name)
-			}
-		}
-		d.signed = d.signed.With("delegations", d.delegations().With("roles", canonical.List(left...)).With("keys", keys))
+		kept := slices.DeleteFunc(slices.Clone(keys.Members()), func(m canonical.Member) bool { return !used[m.Name] })
+		d.signed = d.signed.With("delegations", d.delegations().With("roles", canonical.List(left...)).With("keys", canonical.Fields(kept...)))
 		return nil
 	})
 }
@@ -164,13 +162,7 @@ func (r *Repo) NameRole(ctx context.Context, ns uptane.Namespace, role uptane.Ro
 	if _, err := r.Role(ctx, ns, role); err != nil {
 		return err
 	}
-	remotes, err := r.store.remotes(ctx, ns)
-	if err != nil {
-		return fmt.Errorf("reading remote delegations of %s: %w", ns, err)
-	}
-	row := remotes[role]
-	row.Role, row.FriendlyName = role, name
-	if err := r.store.saveRemote(ctx, ns, row); err != nil {
+	if err := r.store.nameRole(ctx, ns, role, name); err != nil {
 		return fmt.Errorf("naming %s of %s: %w", role, ns, err)
 	}
 	return nil

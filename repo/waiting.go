@@ -228,54 +228,74 @@ func (r *Repo) checkSigners(ctx context.Context, ns uptane.Namespace, f uptane.F
 // It answers ErrNotWaiting, ErrWaitingChanged, ErrInvalid, ErrInvalidTargets for
 // signatures that are wrong or of other keys, and what [Repo.PutTargets] answers.
 func (r *Repo) Cosign(ctx context.Context, ns uptane.Namespace, id string, sigs, tufSigs []byte, by string) (Waiting, error) {
-	var row waitingRow
-	err := r.store.db.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
-		repository, err := r.store.lock(ctx, tx, ns)
-		if errors.Is(err, db.ErrNoRows) {
-			return ErrNoRepository
-		}
-		if err != nil {
-			return err
-		}
-		if row, err = r.awaited(ctx, tx, ns, repository); err != nil {
-			return err
-		}
-		switch {
-		case row.ID == "":
-			return ErrNotWaiting
-		case row.ID != id:
-			return ErrWaitingChanged.Withf("%q waits, not %q; look at what it says before you sign it", row.ID, id)
-		}
-		added := row
-		if added.Uptane, err = withSignatures(uptane.Uptane, row.Uptane, sigs); err != nil {
-			return err
-		}
-		if row.TUF != nil && len(tufSigs) > 0 {
-			if added.TUF, err = withSignatures(uptane.TUF, row.TUF, tufSigs); err != nil {
-				return err
-			}
-		}
-		for f, doc := range map[uptane.Flavour][]byte{uptane.Uptane: added.Uptane, uptane.TUF: added.TUF} {
-			if doc == nil {
-				continue
-			}
-			e, err := uptane.ParseEnvelope(f, doc)
+	repository, err := r.repository(ctx, ns)
+	if err != nil {
+		return Waiting{}, err
+	}
+	row, err := r.awaitedAs(ctx, r.store.db, ns, repository, id)
+	var added waitingRow
+	if err == nil { // not in the transaction: it takes time, and reads the root
+		added, err = r.cosigned(ctx, ns, row, sigs, tufSigs)
+	}
+	if err == nil {
+		err = r.store.db.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+			repository, err := r.store.lock(ctx, tx, ns)
 			if err != nil {
-				return ErrInvalid.With(err.Error())
-			}
-			if err := r.checkSigners(ctx, ns, f, doc, e); err != nil {
 				return err
 			}
-		}
-		if row, err = mergeWaiting(row, added); err != nil {
-			return err
-		}
-		return r.store.saveWaiting(ctx, tx, ns, row)
-	})
+			if row, err = r.awaitedAs(ctx, tx, ns, repository, id); err != nil {
+				return err
+			}
+			if row, err = mergeWaiting(row, added); err != nil {
+				return err
+			}
+			return r.store.saveWaiting(ctx, tx, ns, row)
+		})
+	}
 	if err != nil {
 		return Waiting{}, fmt.Errorf("adding signatures to targets of %s: %w", ns, err)
 	}
 	return r.publishWaiting(ctx, ns, row, by)
+}
+
+// awaitedAs is awaited if that has an id.
+func (r *Repo) awaitedAs(ctx context.Context, q sqlx.QueryerContext, ns uptane.Namespace, repository repositoryRow, id string) (waitingRow, error) {
+	row, err := r.awaited(ctx, q, ns, repository)
+	switch {
+	case err != nil:
+	case row.ID == "":
+		err = ErrNotWaiting
+	case row.ID != id:
+		err = ErrWaitingChanged.Withf("%q waits, not %q; look at what it says before you sign it", row.ID, id)
+	}
+	return row, err
+}
+
+// cosigned is what waits with these signatures alone, found good.
+func (r *Repo) cosigned(ctx context.Context, ns uptane.Namespace, row waitingRow, sigs, tufSigs []byte) (waitingRow, error) {
+	var err error
+	if row.Uptane, err = withSignatures(uptane.Uptane, row.Uptane, sigs); err != nil {
+		return row, err
+	}
+	docs := map[uptane.Flavour][]byte{uptane.Uptane: row.Uptane}
+	if len(tufSigs) == 0 {
+		row.TUF = nil
+	} else if row.TUF != nil {
+		if row.TUF, err = withSignatures(uptane.TUF, row.TUF, tufSigs); err != nil {
+			return row, err
+		}
+		docs[uptane.TUF] = row.TUF
+	}
+	for f, doc := range docs {
+		e, err := uptane.ParseEnvelope(f, doc)
+		if err != nil {
+			return row, ErrInvalid.With(err.Error())
+		}
+		if err := r.checkSigners(ctx, ns, f, doc, e); err != nil {
+			return row, err
+		}
+	}
+	return row, nil
 }
 
 // withSignatures is the payload of a document with other signatures.
