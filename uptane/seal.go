@@ -59,10 +59,14 @@ func checkSealed(f Flavour, doc, payload, msg []byte, sigs []RawSig) error {
 	if !bytes.Equal(e.Signed, payload) {
 		return malformed("comparing payload")
 	}
-	keys := make([]Key, len(sigs))
+	var keys, known []Key
 	for i, s := range sigs {
-		keys[i] = s.Key
+		keys = append(keys, s.Key)
+		if i < len(e.Signatures) && e.Signatures[i].KeyID == f.KeyID(s.Key) && bytes.Equal(e.Signatures[i].Sig, s.Sig) &&
+			(f == TUF || e.Signatures[i].Method == s.Key.method()) && s.proven(msg) {
+			known = append(known, s.Key)
+		}
 	}
-	_, err = NewKeyring(len(sigs), keys...).Verify(f, msg, e.Signatures)
+	_, err = NewKeyring(len(sigs), keys...).verify(f, msg, e.Signatures, known)
 	return err
 }

@@ -24,6 +24,23 @@ type Job struct {
 type RawSig struct {
 	Key Key
 	Sig []byte
+
+	// proof ties the three of a signature that Sign has verified together, so that
+	// it need not be verified once more a moment later.
+	proof [sha256.Size]byte
+}
+
+// proven reports whether Sign has verified this signature of msg.
+func (s RawSig) proven(msg []byte) bool { return s.proof == proofOf(s.Key, s.Sig, msg) }
+
+func proofOf(k Key, sig, msg []byte) (sum [sha256.Size]byte) {
+	h := sha256.New()
+	for _, part := range [][]byte{k.SPKI(), sig, msg} {
+		inner := sha256.Sum256(part)
+		h.Write(inner[:])
+	}
+	h.Sum(sum[:0])
+	return sum
 }
 
 // Signer signs with the keys of a role. It is implemented where private keys are
@@ -61,5 +78,5 @@ func Sign(s crypto.Signer, msg []byte) (RawSig, error) {
 	if err := key.verify(key.method(), msg, sig, saltLength); err != nil {
 		return RawSig{}, fmt.Errorf("checking own signature: %w", err)
 	}
-	return RawSig{Key: key, Sig: sig}, nil
+	return RawSig{Key: key, Sig: sig, proof: proofOf(key, sig, msg)}, nil
 }
