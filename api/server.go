@@ -107,7 +107,7 @@ func OpenAPI() []byte { return openapi }
 func (s *server) routes() ([]web.Route, error) {
 	all, err := s.publicRoutes()
 	for _, part := range [][]web.Route{
-		s.treehubRoutes(), s.repoRoutes(), s.custodyRoutes(), s.splitRoutes(), s.tufRoutes(), s.directorRoutes(), s.directorRootRoutes(), s.rootDraftRoutes(), s.registryRoutes(), s.deviceRoutes(), s.tokenRoutes(), s.statusRoutes(), s.recoveryRoutes(), s.recordRoutes(), s.issuerRoutes(), s.expiryRoutes(), s.doctorRoutes(),
+		s.treehubRoutes(), s.repoRoutes(), s.custodyRoutes(), s.splitRoutes(), s.tufRoutes(), s.directorRoutes(), s.directorRootRoutes(), s.rootDraftRoutes(), s.registryRoutes(), s.deviceRoutes(), s.tokenRoutes(), s.statusRoutes(), s.recoveryRoutes(), s.recordRoutes(), s.issuerRoutes(), s.expiryRoutes(), s.doctorRoutes(), s.exposureRoutes(),
 	} {
 		all = append(all, part...)
 	}

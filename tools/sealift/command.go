@@ -21,7 +21,7 @@ func newCommand() *cobra.Command {
 	root.AddCommand(
 		newInit(), newServe(), newConfig(), newClock(), newFsck(), newAudit(), newBackup(), newRestore(), newDemo(), newDrill(),
 		newStatus(), newDevice(), newTarget(), newUpdate(), newToken(), newCA(), newCommit(), newTUF(), newRecovery(), newKeys(), newRoot(),
-		newExpiry(), newPolicy(), newDoctor(),
+		newExpiry(), newPolicy(), newDoctor(), newExposure(),
 		&cobra.Command{
 			Use: "version", Short: "Print the version", Args: args(cobra.NoArgs),
 			Run: func(c *cobra.Command, _ []string) { fmt.Fprintf(c.OutOrStdout(), "sealift %s\n", version) },
