@@ -261,10 +261,18 @@ func (d *desk) confirm(question string) error {
 	return nil
 }
 
-// publishRoot publishes a draft that enough have signed.
+// replicasFollow is how long it takes until every replica serves a new root.
+const replicasFollow = 1100 * time.Millisecond
+
+// publishRoot publishes a draft that enough have signed. When it returns, every
+// replica knows the root: what comes next may reach any of them.
 func (k *client) publishRoot(ctx context.Context, a *rootDraftAnswer) error {
 	if _, err := k.ask(ctx, http.MethodPost, rootDraftsPath+"/"+a.ID+"/publish", nil, nil); err != nil {
 		return err
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(replicasFollow):
 	}
 	fmt.Fprintf(k.out, "Published root version %d of the %s repository\n", a.Model.Version, plain(a.Repository))
 	return nil
