@@ -24,7 +24,7 @@ func (r takeoverRow) unfinished() bool { return r.Begun > 0 && r.Finished == nil
 func (s store) takeover(ctx context.Context, ns uptane.Namespace) (row takeoverRow, err error) {
 	err = s.db.GetContext(ctx, &row, `SELECT begun, finished FROM takeover WHERE namespace = $1`, ns)
 	if errors.Is(err, db.ErrNoRows) {
-		err = nil
+		return takeoverRow{}, nil // what was scanned into is not empty then
 	}
 	return row, err
 }

@@ -19,7 +19,7 @@ func newCommand() *cobra.Command {
 	root.SetVersionTemplate("sealift {{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	root.AddCommand(
-		newInit(), newServe(), newConfig(), newClock(), newFsck(), newAudit(), newBackup(), newRestore(), newDemo(), newDrill(),
+		newInit(), newImport(), newServe(), newConfig(), newClock(), newFsck(), newAudit(), newBackup(), newRestore(), newDemo(), newDrill(),
 		newStatus(), newDevice(), newTarget(), newUpdate(), newToken(), newCA(), newCommit(), newTUF(), newRecovery(), newKeys(), newRoot(),
 		newExpiry(), newPolicy(), newDoctor(), newExposure(),
 		&cobra.Command{

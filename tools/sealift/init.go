@@ -33,6 +33,7 @@ type initOptions struct {
 	BootstrapRate  int64
 	KeyType        string
 	Token          string
+	ForImport      bool
 }
 
 // newInit is `sealift init`: the one ceremony that makes every key.
@@ -71,6 +72,7 @@ a program that was built with CGO_ENABLED=1 and -tags pkcs11.`,
 	c.Flags().BoolVar(&o.Plaintext, "insecure-plaintext-targets-key", false, "put the targets key into build.zip unsealed, as the Java tool reads it")
 	c.Flags().Int64Var(&o.BootstrapUses, "bootstrap-max-uses", 0, "how many devices the shared certificate may provision; 0 is no limit")
 	c.Flags().Int64Var(&o.BootstrapRate, "bootstrap-per-hour", defaultBootstrapRate, "how many devices the shared certificate may provision within an hour; 0 is no limit")
+	c.Flags().BoolVar(&o.ForImport, "for-import", false, "make no repositories: sealift import brings those of another server")
 	return c
 }
 
@@ -118,14 +120,18 @@ func runInit(ctx context.Context, s settings, o initOptions, w io.Writer) (err e
 	if k.v, err = openServices(ctx, k.s, log, true); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{
+	steps, report := []func(context.Context) error{
 		k.makeAuthorities, k.makeHomes, k.makeRoots, k.makeFirstTargets, k.makeArchives, k.saveSettings,
-	} {
+	}, k.report
+	if k.o.ForImport {
+		steps, report = []func(context.Context) error{k.makeAuthorities, k.makeNamespace, k.saveSettings}, k.reportEmpty
+	}
+	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return err
 		}
 	}
-	k.report(w)
+	report(w)
 	return nil
 }
 
@@ -186,7 +192,7 @@ func (k *founding) askPassphrases() error {
 	if err != nil {
 		return usage(err)
 	}
-	if k.o.Plaintext || k.o.Token != "" {
+	if k.o.Plaintext || k.o.Token != "" || k.o.ForImport {
 		return nil
 	}
 	forBuild := &home.Passphrases{Getenv: os.Getenv, Names: []string{"GARAGE_SIGN_PASSPHRASE"}, Prompt: prompt()}

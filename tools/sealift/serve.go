@@ -120,6 +120,13 @@ func (v *services) listen(ctx context.Context, s settings, c api.Config, certifi
 		return nil, err
 	}
 	peopleTLS := apiTLS(deviceTLS, certificates)
+	own, err := givenCertificates("gateway", s.GatewayCert, s.GatewayKey)
+	if err != nil {
+		return nil, err
+	}
+	if len(own) > 0 {
+		deviceTLS.GetCertificate, deviceTLS.Certificates = nil, own
+	}
 	all := []*listener{
 		{name: "gateway", forWho: "devices, TLS with their certificates", server: web.Server(devices, log)},
 		{name: "api", forWho: "people and builds, with tokens; documentation at /docs", server: web.Server(people, log)},
@@ -165,12 +172,17 @@ func apiTLS(gateway *tls.Config, given []tls.Certificate) *tls.Config {
 
 // apiCertificates is the certificate that the api is given, if any.
 func (s settings) apiCertificates() ([]tls.Certificate, error) {
-	if s.APICert == "" {
+	return givenCertificates("api", s.APICert, s.APIKey)
+}
+
+// givenCertificates reads the certificate that a listener is given, if any.
+func givenCertificates(listener, cert, key string) ([]tls.Certificate, error) {
+	if cert == "" {
 		return nil, nil
 	}
-	pair, err := tls.LoadX509KeyPair(s.APICert, s.APIKey)
+	pair, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {
-		return nil, fmt.Errorf("reading --api-cert and --api-key: %w", err)
+		return nil, fmt.Errorf("reading --%s-cert and --%s-key: %w", listener, listener, err)
 	}
 	return []tls.Certificate{pair}, nil
 }

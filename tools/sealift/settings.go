@@ -35,6 +35,8 @@ type settings struct {
 	Dev            bool
 	APICert        string
 	APIKey         string
+	GatewayCert    string
+	GatewayKey     string
 	LogFormat      string
 	LogLevel       string
 	MasterPassFile string
@@ -68,6 +70,8 @@ func settingFlags(s *settings) *pflag.FlagSet {
 	f.BoolVar(&s.Dev, "dev", false, "allow localhost as the only name; for trying out")
 	f.StringVar(&s.APICert, "api-cert", "", "certificate for the api instead of one of the server's own CA")
 	f.StringVar(&s.APIKey, "api-key", "", "key of --api-cert")
+	f.StringVar(&s.GatewayCert, "gateway-cert", "", "certificate chain for devices instead of one of the server's own CA: for devices that trust the CA of a server that this one replaces")
+	f.StringVar(&s.GatewayKey, "gateway-key", "", "key of --gateway-cert")
 	f.StringSliceVar(&s.RecordHeads, "record-heads", nil, "where heads of the record go: stdout, the URL of a webhook or of a bucket (repeatable)")
 	f.BoolVar(&s.PrivateRemotes, "private-remotes", false, "fetch delegations and images from private and local addresses, too, when somebody with a token for signing asks for it")
 	f.StringVar(&s.LogFormat, "log-format", "text", "text or json")
@@ -193,6 +197,9 @@ func (s *settings) complete() error {
 	}
 	if (s.APICert == "") != (s.APIKey == "") {
 		return usage(errors.New("--api-cert and --api-key go together"))
+	}
+	if (s.GatewayCert == "") != (s.GatewayKey == "") {
+		return usage(errors.New("--gateway-cert and --gateway-key go together"))
 	}
 	if s.LogFormat != "text" && s.LogFormat != "json" {
 		return usage(fmt.Errorf("--log-format %q: text or json", s.LogFormat))
