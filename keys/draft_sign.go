@@ -176,6 +176,10 @@ func (v *Vault) dropDraft(ctx context.Context, tx *sqlx.Tx, state *rootState, ro
 	if row.ID == "" {
 		return nil
 	}
+	// First, as publish does: no root names keys that are deleted at this moment.
+	if err := v.store.renewStamp(ctx, tx, state.ns, stampRoots); err != nil {
+		return err
+	}
 	gone, err := v.store.removeDraft(ctx, tx, row)
 	if err != nil || !gone {
 		return err

@@ -206,6 +206,10 @@ func (v *Vault) publish(ctx context.Context, state *rootState, next nextRoot) er
 		return err
 	}
 	err = v.store.db.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		// First: who gives a draft up, with its keys, waits for us or we for him.
+		if err := v.store.renewStamp(ctx, tx, state.ns, stampRoots); err != nil {
+			return err
+		}
 		why, err := v.claimKeys(ctx, tx, state, next, act.At)
 		if err != nil {
 			return err
@@ -217,9 +221,6 @@ func (v *Vault) publish(ctx context.Context, state *rootState, next nextRoot) er
 			return err
 		}
 		if err := v.settle(ctx, tx, state, next); err != nil {
-			return err
-		}
-		if err := v.store.renewStamp(ctx, tx, state.ns, stampRoots); err != nil {
 			return err
 		}
 		return v.store.addAct(ctx, tx, act)
