@@ -77,10 +77,14 @@ type found struct {
 	Batch sql.NullInt64 `db:"batch"`
 }
 
-// first finds the first signature of the bytes with that hash.
+// first finds the first signature of the bytes with that hash: one that is sealed,
+// which there is an index of, or else one of those that wait.
 func (s store) first(ctx context.Context, ns uptane.Namespace, sha256 string) (f found, err error) {
-	err = s.db.GetContext(ctx, &f,
-		`SELECT id, batch FROM signature_record WHERE message_sha256 = $1 AND namespace = $2 ORDER BY id LIMIT 1`, sha256, ns)
+	const query = `SELECT id, batch FROM signature_record WHERE message_sha256 = $1 AND namespace = $2 AND batch `
+	err = s.db.GetContext(ctx, &f, query+`IS NOT NULL ORDER BY batch, id LIMIT 1`, sha256, ns)
+	if errors.Is(err, db.ErrNoRows) {
+		err = s.db.GetContext(ctx, &f, query+`IS NULL ORDER BY id LIMIT 1`, sha256, ns)
+	}
 	return f, err
 }
 

@@ -1,13 +1,14 @@
 -- The record is a tree of hashes over all that was signed and done. batch: the
 -- number under which a row went into it; a row that has none waits for the next.
+-- Only the short index of what waits is written when something is signed.
 ALTER TABLE signature_record ADD COLUMN batch BIGINT;
 CREATE INDEX signature_record_waiting ON signature_record (id) WHERE batch IS NULL;
-CREATE INDEX signature_record_batch ON signature_record (batch, id);
-CREATE INDEX signature_record_message ON signature_record (message_sha256);
+CREATE INDEX signature_record_batch ON signature_record (batch, id) WHERE batch IS NOT NULL;
+CREATE INDEX signature_record_message ON signature_record (message_sha256) WHERE batch IS NOT NULL;
 
 ALTER TABLE audit ADD COLUMN batch BIGINT;
 CREATE INDEX audit_waiting ON audit (id) WHERE batch IS NULL;
-CREATE INDEX audit_batch ON audit (batch, id);
+CREATE INDEX audit_batch ON audit (batch, id) WHERE batch IS NOT NULL;
 
 -- What was gathered at one moment. leaves: the hash of each row, 32 bytes each,
 -- in the order of ids. head: the hash of the tree up to this batch.

@@ -143,7 +143,7 @@ func measureLeaf(ctx context.Context, r *results, with, without signingDesk) err
 	if err != nil {
 		return err
 	}
-	r.take("record_leaf", added, "processor time that the three indexes of the record add to a signature by the vault, in turns of %d; a poll that changes nothing signs nothing", signsATurn)
+	r.take("record_leaf", added, "processor time that the indexes of the record add to a signature by the vault, in turns of %d; a poll that changes nothing signs nothing", signsATurn)
 	r.take("record_seal_leaf", seal, "processor time of the sealer for each leaf, in batches of %d, beside whoever signs", signsATurn)
 	return nil
 }
