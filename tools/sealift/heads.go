@@ -105,8 +105,8 @@ func (v *services) seal(ctx context.Context, s settings, stdout io.Writer, log *
 				return
 			}
 			for _, w := range list {
-				ctx, end := context.WithTimeout(ctx, tellTime)
-				if err := w.tell(ctx, h, text); err != nil && ctx.Err() == nil {
+				each, end := context.WithTimeout(ctx, tellTime)
+				if err := w.tell(each, h, text); err != nil && ctx.Err() == nil { // time that is up is told, too
 					log.Warn("a head of the record could not be told", "to", w.name, "size", h.Size, "error", err)
 				}
 				end()

@@ -84,7 +84,16 @@ func (s *settings) loadBackup(c *cobra.Command, dir string) error {
 			return err
 		}
 	}
-	_, err := s.load(c)
+	source, err := s.load(c)
+	if err != nil || dir == "" {
+		return err
+	}
+	// The key vouches for the backup: whoever made one up would bring his own.
+	if dir, err = filepath.Abs(dir); err == nil && source["master-key-url"] == noted && s.MasterKeyURL != "" {
+		err = usage(fmt.Errorf("%s names the master key that is to vouch for it; say --master-key-url yourself", noted))
+	} else if err == nil && source["master-key"] == noted && inside(s.MasterKey, dir) {
+		err = usage(fmt.Errorf("%s names the master key that is to vouch for it; say --master-key yourself", noted))
+	}
 	return err
 }
 
