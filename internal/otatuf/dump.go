@@ -155,7 +155,7 @@ func (d *dump) insert() error {
 		return err
 	}
 	if !t.word("VALUES") {
-		return fmt.Errorf("INSERT INTO %.64q without VALUES: %w", name, ErrDump)
+		return fmt.Errorf("rows of %.64q do not follow VALUES: %w", name, ErrDump)
 	}
 	if len(columns) == 0 {
 		return fmt.Errorf("the columns of %.64q are not named; dump with --complete-insert: %w", name, ErrDump)

@@ -61,7 +61,7 @@ func newKeysList() *cobra.Command {
 				if !h.InRoot {
 					inRoot = "no"
 				}
-				t.row(string(ns), string(h.Repository), string(h.Role), string(h.Key.ID()), h.Key.Algorithm(), h.Place, inRoot)
+				t.row(string(ns), string(h.Repository), string(h.Role), string(h.Key.ID()), h.Key.Algorithm(), placeOfKey(h), inRoot)
 			}
 		}
 		return t.end()
@@ -123,4 +123,12 @@ func tellExport(w io.Writer, path string, clear bool) error {
 		fmt.Fprintln(w, "WARNING: the private key is in clear; whoever reads the file can sign.")
 	}
 	return nil
+}
+
+// placeOfKey says where a private key is, and whether it came from another server.
+func placeOfKey(h keys.Held) string {
+	if h.Imported.IsZero() {
+		return h.Place
+	}
+	return h.Place + ", imported " + h.Imported.Format("2006-01-02")
 }
