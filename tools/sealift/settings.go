@@ -47,7 +47,7 @@ type settings struct {
 }
 
 // secretSettings are masked by `sealift config print`.
-var secretSettings = map[string]bool{"database-url": true, "blobs-url": true, "master-key-url": true}
+var secretSettings = map[string]bool{"database-url": true, "blobs-url": true, "record-heads": true, "master-key-url": true}
 
 // settingFlags declares the settings as flags; the flag set is the one list
 // of names, defaults and explanations.
