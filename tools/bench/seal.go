@@ -156,7 +156,7 @@ func timed(n int, do func() error) (float64, error) {
 			return 0, err
 		}
 	}
-	return float64((processTime()-used).Nanoseconds()) / 1000 / float64(n), nil
+	return float64((processTime() - used).Nanoseconds()) / 1000 / float64(n), nil
 }
 
 // directorTargets is what the Director says to a device with Secondaries.
