@@ -17,11 +17,12 @@ import (
 	"sealift/uptane"
 )
 
-// drillBoard is the kind of the drill's devices, drillApp what they run.
+// drillBoard is the kind of the drill's devices.
+const drillBoard = uptane.HardwareID("drill-board")
+
 const (
-	drillBoard uptane.HardwareID = "drill-board"
-	drillApp                     = "app"
-	drillFleet                   = 3
+	drillApp   = "app" // what they run
+	drillFleet = 3     // how many there are
 )
 
 // newDrill is `sealift drill`.
