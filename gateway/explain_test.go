@@ -174,7 +174,7 @@ var copies = [][]string{
 	{"certificate", "fingerprint", "device", "oemid"}, {"bootstrap", "fingerprint"}, {"enrolment", "oemid", "device"}, {"audit", "id"},
 	{"repo_repository", "namespace", "id"}, {"repo_push", "id", "checksum", "version"}, {"repo_document", "version", "push"},
 	{"repo_target", "filename"}, {"repo_content", "filename"}, {"repo_image", "id", "filename"},
-	{"recovery", "namespace"}, {"root_floor", "namespace"}, {"director_recovery", "namespace"},
+	{"recovery", "namespace"}, {"root_floor", "namespace"}, {"director_recovery", "namespace"}, {"takeover", "namespace"},
 }
 
 // fill makes the fleet large and tells the planner.
@@ -184,6 +184,7 @@ func (w *whole) fill() {
 		`INSERT INTO recovery (namespace, backup_at, restored_at) VALUES ('x', 1, 1)`,
 		`INSERT INTO root_floor (namespace, repository, version, shown_by, shown_at) VALUES ('x', 'image', 1, 'x', 1)`,
 		`INSERT INTO director_recovery (namespace, version_floor) VALUES ('x', 1)`,
+		`INSERT INTO takeover (namespace, begun) VALUES ('x', 1)`,
 	} {
 		_, err := w.db.ExecContext(w.t.Context(), seed)
 		must(w.t, err)
@@ -266,7 +267,7 @@ func (p pgPlan) steps(list []string) []string {
 }
 
 // perNamespace are tables that have a few rows a namespace: there it is enough.
-var perNamespace = []string{"keys_stamp", "repo_repository", "online_key", "recovery", "director_recovery"}
+var perNamespace = []string{"keys_stamp", "repo_repository", "online_key", "recovery", "director_recovery", "takeover"}
 
 var (
 	liteScan = regexp.MustCompile(`^SCAN (?:\d+ )?(\w+)`)
