@@ -105,6 +105,7 @@ func (r *Repo) PutRoot(ctx context.Context, ns uptane.Namespace, doc []byte) err
 		return fmt.Errorf("replacing root of %s: %w", ns, err)
 	}
 	r.forget(ns)
+	r.settle(ctx)
 	if errors.Is(r.RequireTrusted(ctx, ns), ErrTargetsUntrusted) {
 		r.log.WarnContext(ctx, "the new root names other keys of targets than have signed the visible ones; no device updates until targets are signed and pushed again",
 			"namespace", ns)

@@ -196,7 +196,7 @@ func (s *server) at(clock *shift, work func(*wiring.Services)) {
 func (s *server) edge(address string, handler http.Handler, config *tls.Config, log *slog.Logger) func() {
 	s.t.Helper()
 	server := web.Server(handler, log)
-	server.TLSConfig = config
+	server.TLSConfig = config.Clone() // the server completes it
 	where, err := url.Parse(address)
 	must(s.t, err)
 	l, err := net.Listen("tcp", "127.0.0.1:"+where.Port())
