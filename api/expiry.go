@@ -144,6 +144,13 @@ func (s *server) expiringOf(ctx context.Context, ns uptane.Namespace) ([]expirin
 			return nil, err
 		}
 		list = append(list, mapped(signed, ofRepo)...)
+		tokens, err := s.access.Endings(ctx, ns)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, mapped(tokens, func(t access.Token) expiring {
+			return expiring{Thing: "token/" + t.ID, Name: fmt.Sprintf("API token %q", t.Name), Expires: t.Expires}
+		})...)
 	}
 	now := s.now()
 	for i := range list {
@@ -214,6 +221,8 @@ func (e *expiring) advice() string {
 		return "devices get no certificates after the end; issue a new one from the offline root"
 	case strings.HasPrefix(e.Thing, "certificate/bootstrap/"):
 		return "new devices cannot provision themselves with it after the end; bake a new one into images"
+	case family == "token":
+		return "hand out a new one if it is still needed: sealift token create; then sealift token revoke " + rest
 	case e.Thing == "certificate/api":
 		return "renew what --api-cert names, and restart"
 	}

@@ -119,6 +119,26 @@ func TestForecast(t *testing.T) {
 	}
 }
 
+// A token that builds need is forecast before it ends, and no more once it is revoked.
+func TestTokensAreForecast(t *testing.T) {
+	s := newServer(t)
+	token := s.ask(access.Admin, http.StatusCreated, http.MethodPost, "/api/v1/tokens", `{"name":"yocto","scopes":["repo:sign"],"days":40}`)
+	id := at(token, "id").(string)
+	if e := s.thing("token/" + id); at(e, "level") != "ok" || !strings.Contains(at(e, "text").(string), `API token "yocto" is good for`) {
+		t.Errorf("in the beginning: %v", e)
+	}
+	s.wait(35 * day)
+	if e := s.thing("token/" + id); at(e, "level") != "error" || !strings.Contains(at(e, "advice").(string), "sealift token revoke "+id) {
+		t.Errorf("five days before: %v", e)
+	}
+	s.ask(access.Admin, http.StatusNoContent, http.MethodDelete, "/api/v1/tokens/"+id, "")
+	for _, e := range at(s.get("/api/v1/expiry"), "things").([]any) {
+		if at(e, "thing") == "token/"+id {
+			t.Errorf("revoked, it is still forecast: %v", e)
+		}
+	}
+}
+
 // The policy of a namespace is an operator's, and in the audit.
 func TestPolicyOfANamespace(t *testing.T) {
 	s := newServer(t)

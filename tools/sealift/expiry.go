@@ -16,7 +16,7 @@ import (
 func newExpiry() *cobra.Command {
 	var f operatorFlags
 	c := f.speak(&cobra.Command{
-		Use: "expiry", Short: "Forecast everything that ends: what people sign, CAs, certificates", Args: args(cobra.NoArgs),
+		Use: "expiry", Short: "Forecast everything that ends: what people sign, CAs, certificates, tokens", Args: args(cobra.NoArgs),
 		Long: `Lists everything that ends, what people must act on first. Exit code 1 says that something has ended
 or ends within seven days.`,
 	}, func(k *client, c *cobra.Command, _ []string) error {
