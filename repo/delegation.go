@@ -240,8 +240,8 @@ func (r *Repo) checkDelegated(ctx context.Context, ns uptane.Namespace, policy P
 	if p.changes, reasons, err = r.check(ctx, ns, d, old, nil); err != nil {
 		return err
 	}
-	g := grower{repo: r, ns: ns, rows: rows, changed: growth{}}
-	if err := g.delegate(ctx, p.row.Role, d.Signed); err != nil {
+	g := grower{repo: r, ns: ns, rows: rows, changed: growth{rows: map[uptane.Role]delegationRow{}}}
+	if err := g.delegate(ctx, p.row.Role, d.Signed, true); err != nil {
 		return err
 	}
 	if reasons = append(reasons, g.reasons...); len(reasons) > 0 {
@@ -261,10 +261,8 @@ func (r *Repo) applyDelegation(ctx context.Context, tx *sqlx.Tx, ns uptane.Names
 	if err := r.store.addDelegated(ctx, tx, ns, p.row); err != nil {
 		return db.Err(err)
 	}
-	for _, row := range p.grown {
-		if err := r.store.saveDelegation(ctx, tx, ns, row); err != nil {
-			return err
-		}
+	if err := r.applyGrowth(ctx, tx, ns, p.grown); err != nil {
+		return err
 	}
 	if p.twin == nil {
 		return r.store.saveDelegation(ctx, tx, ns, p.role)

@@ -129,7 +129,7 @@ func (r *Repo) before(ctx context.Context, t tree, base stand, root int) (*accep
 // changedRoles are the roles in force that a change of trust touches.
 func (r *Repo) changedRoles(ctx context.Context, ns uptane.Namespace, g growth) (map[uptane.Role]acceptance.Delegated, error) {
 	out := map[uptane.Role]acceptance.Delegated{}
-	for role, row := range g {
+	for role, row := range g.rows {
 		if !row.Valid || row.Version == 0 || row.Parent == "" {
 			continue // clients pass over it, or find nothing
 		}

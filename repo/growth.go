@@ -9,18 +9,25 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jmoiron/sqlx"
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
 	"sealift/uptane"
 )
 
-// maxRoles is how many delegated roles a repository may have: all are in each
-// snapshot.
-const maxRoles = 4096
+// How many delegated roles a repository may have: all are in each snapshot. A
+// branch is what is, or ever was, below one role of the top level: it is counted
+// by itself, so that no supplier uses up what is there for all.
+const (
+	maxRoles  = 4096
+	maxBranch = 256
+)
 
-// growth is what a change of who delegates to whom does to the tables: the rows
-// that become different.
-type growth map[uptane.Role]delegationRow
+// growth is what a change of who delegates to whom does to the tables.
+type growth struct {
+	rows map[uptane.Role]delegationRow // those that become different
+	gone []uptane.Role                 // who delegated to them does so no longer
+}
 
 // growTop finds out what a push makes of the delegations. Reasons to refuse it
 // are added to those given; an error is an accident.
@@ -30,8 +37,8 @@ func (r *Repo) growTop(ctx context.Context, ns uptane.Namespace, p *push, reposi
 		return nil, fmt.Errorf("reading delegations of %s: %w", ns, err)
 	}
 	p.base, p.listing = repository.visible(uptane.Uptane), listingOf(rows)
-	g := grower{repo: r, ns: ns, rows: rows, changed: growth{}}
-	if err := g.delegate(ctx, uptane.RoleTargets, d.Signed); err != nil {
+	g := grower{repo: r, ns: ns, rows: rows, changed: growth{rows: map[uptane.Role]delegationRow{}}}
+	if err := g.delegate(ctx, uptane.RoleTargets, d.Signed, true); err != nil {
 		return nil, err
 	}
 	p.grown = g.changed
@@ -61,15 +68,13 @@ func (g *grower) save(row delegationRow) {
 	if old, ok := g.rows[row.Role]; ok && old == row {
 		return
 	}
-	g.rows[row.Role], g.changed[row.Role] = row, row
+	g.rows[row.Role], g.changed.rows[row.Role] = row, row
 }
 
-func (g *grower) refuse(format string, args ...any) {
-	g.reasons = append(g.reasons, fmt.Sprintf(format, args...))
-}
-
-// delegate makes the delegations in a payload those of its role.
-func (g *grower) delegate(ctx context.Context, parent uptane.Role, signed []byte) error {
+// delegate makes the delegations in a payload those of its role. What cannot be is
+// a reason to refuse metadata that are pushed; in those that were visible before
+// it is passed over, as a push must not fail for what somebody else has signed.
+func (g *grower) delegate(ctx context.Context, parent uptane.Role, signed []byte, pushed bool) error {
 	list, err := uptane.Delegations(uptane.Uptane, signed)
 	if err != nil {
 		return fmt.Errorf("reading delegations of %s: %w", parent, err)
@@ -80,22 +85,32 @@ func (g *grower) delegate(ctx context.Context, parent uptane.Role, signed []byte
 	}
 	for _, role := range slices.Sorted(maps.Keys(g.rows)) {
 		if g.rows[role].Parent == parent && !named[role] {
-			g.orphan(role)
+			g.orphan(role, true)
 		}
 	}
-	depth := len(chainOf(g.rows, parent)) + 1
+	chain := chainOf(g.rows, parent)
+	branch, inBranch := branchOf(chain), 0
+	for _, row := range g.rows {
+		if branch != "" && row.Branch == branch {
+			inBranch++
+		}
+	}
 	for place, d := range list {
 		row := g.rows[d.Role]
-		switch {
-		case row.Parent != "" && row.Parent != parent:
-			g.refuse("delegation %s: %s delegates to that name already; a name belongs to one role", d.Role, row.Parent)
+		if why := g.against(row, d.Role, parent, len(chain)+1, inBranch); why != "" {
+			if pushed {
+				g.reasons = append(g.reasons, fmt.Sprintf("delegation %s: %s", d.Role, why))
+			}
 			continue
-		case depth > uptane.MaxDelegationDepth:
-			g.refuse("delegation %s: it is %d roles below the top level, clients follow %d", d.Role, depth, uptane.MaxDelegationDepth)
-			continue
-		case len(g.rows) >= maxRoles && row.Role == "":
-			g.refuse("delegation %s: there are %d roles already, of at most %d", d.Role, len(g.rows), maxRoles)
-			continue
+		}
+		if row.Parent != "" && row.Parent != parent {
+			g.repo.log.WarnContext(ctx, "the top level takes a role's name from a role below it", "namespace", g.ns, "role", d.Role, "from", row.Parent)
+			g.orphan(d.Role, true)
+			row = g.rows[d.Role]
+		}
+		if row.Branch != branch {
+			row.Branch = branch
+			inBranch++
 		}
 		trusted := row.Parent == parent && row.Trust == string(d.Raw) && row.Valid
 		row.Role, row.Parent, row.Place, row.Trust = d.Role, parent, place, string(d.Raw)
@@ -108,6 +123,31 @@ func (g *grower) delegate(ctx context.Context, parent uptane.Role, signed []byte
 		}
 	}
 	return nil
+}
+
+// against is why a role cannot be delegated to by a parent, or "". The top level
+// may take any name: nobody below it keeps one from its owner.
+func (g *grower) against(row delegationRow, role, parent uptane.Role, depth, inBranch int) string {
+	switch {
+	case row.Parent != "" && row.Parent != parent && parent != uptane.RoleTargets:
+		return fmt.Sprintf("%s delegates to that name already; a name belongs to one role", row.Parent)
+	case depth > uptane.MaxDelegationDepth:
+		return fmt.Sprintf("it is %d roles below the top level, clients follow %d", depth, uptane.MaxDelegationDepth)
+	case row.Role == "" && len(g.rows) >= maxRoles:
+		return fmt.Sprintf("there are %d roles already, of at most %d", len(g.rows), maxRoles)
+	case inBranch >= maxBranch && row.Branch != branchOf(chainOf(g.rows, parent)):
+		return fmt.Sprintf("there are %d roles below %s already, of at most %d", inBranch, branchOf(chainOf(g.rows, parent)), maxBranch)
+	}
+	return ""
+}
+
+// branchOf is the role of the top level that a chain ends with, "" for the top
+// level itself.
+func branchOf(chain []delegationRow) uptane.Role {
+	if len(chain) == 0 {
+		return ""
+	}
+	return chain[len(chain)-1].Role
 }
 
 // judge opens the visible metadata of a role with the keys it has now.
@@ -126,28 +166,57 @@ func (g *grower) judge(ctx context.Context, row delegationRow, d uptane.Delegati
 	case err != nil:
 		g.repo.log.WarnContext(ctx, "the keys of a delegated role change and its metadata are not signed by the new ones; devices refuse its images until they are",
 			"namespace", g.ns, "role", row.Role, "version", row.Version)
-		g.orphanBelow(row.Role)
+		g.orphanBelow(row.Role, false)
 	case !was:
-		return g.delegate(ctx, row.Role, opened.Signed)
+		return g.delegate(ctx, row.Role, opened.Signed, false)
 	}
 	return nil
 }
 
 // orphan takes a role, and those below it, out of the tree. What snapshot lists
-// of them stays listed.
-func (g *grower) orphan(role uptane.Role) {
+// of them stays listed, and counted. gone says that it was taken back on purpose.
+func (g *grower) orphan(role uptane.Role, gone bool) {
 	row := g.rows[role]
 	row.Parent, row.Trust, row.Valid, row.Place = "", "", false, 0
 	g.save(row)
-	g.orphanBelow(role)
+	if row.unheard() {
+		delete(g.rows, role)
+	}
+	if gone {
+		g.changed.gone = append(g.changed.gone, role)
+	}
+	g.orphanBelow(role, gone)
 }
 
-func (g *grower) orphanBelow(parent uptane.Role) {
+func (g *grower) orphanBelow(parent uptane.Role, gone bool) {
 	for _, role := range slices.Sorted(maps.Keys(g.rows)) {
 		if g.rows[role].Parent == parent {
-			g.orphan(role)
+			g.orphan(role, gone)
 		}
 	}
+}
+
+// unheard reports that a role is out of the tree and no client ever read of it.
+func (r delegationRow) unheard() bool { return r.Parent == "" && r.Version == 0 && r.TUFVersion == 0 }
+
+// applyGrowth writes it. What was stored of where the metadata of a role come from
+// goes with the delegation: there are secrets in it.
+func (r *Repo) applyGrowth(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, g growth) error {
+	for _, role := range g.gone {
+		if err := r.store.dropRemote(ctx, tx, ns, role); err != nil {
+			return err
+		}
+	}
+	for _, row := range g.rows {
+		save := r.store.saveDelegation
+		if row.unheard() {
+			save = r.store.dropDelegation
+		}
+		if err := save(ctx, tx, ns, row); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // chainOf lists a role and the roles above it, the top level left out.

@@ -250,10 +250,8 @@ func (r *Repo) makeVisible(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace
 	if err := r.applyChanges(ctx, tx, ns, p.changes, p.row.Version, now); err != nil {
 		return err
 	}
-	for _, row := range p.grown {
-		if err := r.store.saveDelegation(ctx, tx, ns, row); err != nil {
-			return err
-		}
+	if err := r.applyGrowth(ctx, tx, ns, p.grown); err != nil {
+		return err
 	}
 	if err := r.store.published(ctx, tx, ns, p.row, now); err != nil {
 		return err

@@ -114,6 +114,16 @@ func TestRemoteDelegation(t *testing.T) {
 		brakes.payload.Version = 8
 		moved.doc = brakes.signed()
 		wantFault(t, s.RefreshRemote(t.Context(), ns, "brakes", "x"), repo.ErrVersionBump)
+
+		// The operator trusts the supplier no longer: its password goes, too.
+		r := w.pull(s)
+		r.payload.Delegations = nil
+		r.mustPush(s)
+		var left int
+		if err := d.GetContext(t.Context(), &left, "SELECT count(*) FROM repo_remote"); err != nil || left != 0 {
+			t.Errorf("%d rows of remotes are left, %v", left, err)
+		}
+		wantFault(t, s.RefreshRemote(t.Context(), ns, "brakes", "x"), repo.ErrNoRemote)
 	})
 }
 

@@ -18,9 +18,10 @@ type delegationRow struct {
 	Valid      bool        `db:"valid"`
 	Expires    int64       `db:"expires"`
 	TUFVersion int         `db:"tuf_version"`
+	Branch     uptane.Role `db:"branch"` // below which role of the top level it was delegated to last, "" at the top level
 }
 
-const delegationColumns = `role, parent, place, trust, version, valid, expires, tuf_version`
+const delegationColumns = `role, parent, place, trust, version, valid, expires, tuf_version, branch`
 
 // delegations returns all roles that were ever delegated to.
 func (s store) delegations(ctx context.Context, ns uptane.Namespace) (map[uptane.Role]delegationRow, error) {
@@ -35,11 +36,17 @@ func (s store) delegations(ctx context.Context, ns uptane.Namespace) (map[uptane
 
 func (s store) saveDelegation(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, d delegationRow) error {
 	_, err := tx.ExecContext(ctx,
-		`INSERT INTO repo_delegation (namespace, role, parent, place, trust, version, valid, expires, tuf_version)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+		`INSERT INTO repo_delegation (namespace, role, parent, place, trust, version, valid, expires, tuf_version, branch)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 		ON CONFLICT (namespace, role) DO UPDATE SET parent = excluded.parent, place = excluded.place, trust = excluded.trust,
-			version = excluded.version, valid = excluded.valid, expires = excluded.expires, tuf_version = excluded.tuf_version`,
-		ns, d.Role, d.Parent, d.Place, d.Trust, d.Version, d.Valid, d.Expires, d.TUFVersion)
+			version = excluded.version, valid = excluded.valid, expires = excluded.expires, tuf_version = excluded.tuf_version,
+			branch = excluded.branch`,
+		ns, d.Role, d.Parent, d.Place, d.Trust, d.Version, d.Valid, d.Expires, d.TUFVersion, d.Branch)
+	return err
+}
+
+func (s store) dropDelegation(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, d delegationRow) error {
+	_, err := tx.ExecContext(ctx, `DELETE FROM repo_delegation WHERE namespace = $1 AND role = $2`, ns, d.Role)
 	return err
 }
 

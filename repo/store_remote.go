@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/jmoiron/sqlx"
+
 	"sealift/uptane"
 )
 
@@ -50,11 +52,18 @@ func (s store) fetchedRemote(ctx context.Context, ns uptane.Namespace, r remoteR
 	return err
 }
 
+// saveRemote keeps it of a role that somebody delegates to.
 func (s store) saveRemote(ctx context.Context, ns uptane.Namespace, r remoteRow) error {
 	_, err := s.db.ExecContext(ctx,
-		`INSERT INTO repo_remote (namespace, role, uri, headers, friendly_name, fetched_at) VALUES ($1, $2, $3, $4, $5, $6)
+		`INSERT INTO repo_remote (namespace, role, uri, headers, friendly_name, fetched_at)
+		SELECT namespace, role, $3, $4, $5, $6 FROM repo_delegation WHERE namespace = $1 AND role = $2 AND parent <> ''
 		ON CONFLICT (namespace, role) DO UPDATE SET uri = excluded.uri, headers = excluded.headers,
 			friendly_name = excluded.friendly_name, fetched_at = excluded.fetched_at`,
 		ns, r.Role, r.URI, r.Headers, r.FriendlyName, r.FetchedAt)
+	return err
+}
+
+func (s store) dropRemote(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, role uptane.Role) error {
+	_, err := tx.ExecContext(ctx, `DELETE FROM repo_remote WHERE namespace = $1 AND role = $2`, ns, role)
 	return err
 }
