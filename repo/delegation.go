@@ -240,7 +240,7 @@ func (r *Repo) checkDelegated(ctx context.Context, ns uptane.Namespace, policy P
 	if p.changes, reasons, err = r.check(ctx, ns, d, old, nil); err != nil {
 		return err
 	}
-	g := grower{repo: r, ns: ns, rows: rows, changed: growth{rows: map[uptane.Role]delegationRow{}}}
+	g := grower{repo: r, ns: ns, rows: rows, changed: newGrowth()}
 	if err := g.delegate(ctx, p.row.Role, d.Signed, true); err != nil {
 		return err
 	}

@@ -19,13 +19,6 @@ import (
 // sealed and before they are stored; an edition as a whole, before the transaction
 // that makes it visible.
 
-// twinEdition is what TUF clients are to see with a publication.
-type twinEdition struct {
-	edition
-	base stand
-	set  acceptance.Set // what of it is new
-}
-
 // chain returns the roots of a tree. They were judged when they were published;
 // this replica judges each of them once more, when it first meets it. A link that
 // does not hold, which only damage can make, strands those who are behind it
@@ -69,7 +62,8 @@ func (r *Repo) rootOf(ctx context.Context, t tree, version int) ([]byte, error) 
 }
 
 // judgeSealed judges a snapshot, or a timestamp with its snapshot, that was just
-// sealed.
+// sealed. Those of the visible edition are seen as soon as they are stored: they
+// must suit clients that have read what they take the place of, too.
 func (r *Repo) judgeSealed(ctx context.Context, j job, doc []byte) error {
 	if j.role != uptane.RoleTimestamp {
 		return acceptance.Form(j.flavour, uptane.ImageRepository, j.role, doc)
@@ -81,7 +75,17 @@ func (r *Repo) judgeSealed(ctx context.Context, j job, doc []byte) error {
 	if c.Version() != j.root.version {
 		return uptane.ErrRootChanged
 	}
-	return c.Judge(acceptance.Set{Timestamp: doc, Snapshot: j.snapshot.Document}, nil, r.now())
+	var before *acceptance.Set
+	if j.edition.stand() == j.base {
+		if before, err = r.online(ctx, j.tree, j.base); err != nil {
+			return fmt.Errorf("reading what clients of %s have: %w", j.ns, err)
+		}
+	}
+	err = c.Judge(acceptance.Set{Timestamp: doc, Snapshot: j.snapshot.Document}, before, r.now())
+	if refused := acceptance.RefusalOf(err); refused != nil && refused.Rule == acceptance.RuleRollback {
+		return fmt.Errorf("%w: %w", errSuperseded, err) // another replica's is newer
+	}
+	return err
 }
 
 // gate judges an edition of a tree that is to take the place of base, as clients
@@ -94,7 +98,7 @@ func (r *Repo) gate(ctx context.Context, t tree, base stand, set acceptance.Set,
 	if c.Version() != s.timestamp.RootVersion {
 		return uptane.ErrRootChanged
 	}
-	before, err := r.before(ctx, t, base, c.Version())
+	before, err := r.before(ctx, t, base)
 	if err != nil {
 		return fmt.Errorf("reading what clients of %s have: %w", t.ns, err)
 	}
@@ -102,13 +106,29 @@ func (r *Repo) gate(ctx context.Context, t tree, base stand, set acceptance.Set,
 	return c.Judge(set, before, r.now())
 }
 
-// before is what clients under a root can have of an edition, nil if nothing.
-func (r *Repo) before(ctx context.Context, t tree, base stand, root int) (*acceptance.Set, error) {
+// before is what clients have of an edition, nil if nothing. They may have read
+// it under an earlier root: what the keys of the root in force do not vouch for,
+// the judges forget as clients do.
+func (r *Repo) before(ctx context.Context, t tree, base stand) (*acceptance.Set, error) {
+	set, err := r.online(ctx, t, base)
+	if err != nil || set == nil {
+		return nil, err
+	}
+	push, err := r.store.push(ctx, t.ns, base.push)
+	if err == nil && t.flavour == uptane.TUF {
+		push.Document, err = r.store.publishedTwin(ctx, t.ns, uptane.RoleTargets, push.Version)
+	}
+	set.Targets = push.Document
+	return set, err
+}
+
+// online is the part of before that was signed here.
+func (r *Repo) online(ctx context.Context, t tree, base stand) (*acceptance.Set, error) {
 	if base.push == "" {
 		return nil, nil
 	}
 	docs := r.store.of(t)
-	timestamp, err := docs.served(ctx, base, root, 0)
+	timestamp, err := docs.shown(ctx, base)
 	if errors.Is(err, db.ErrNoRows) {
 		return nil, nil
 	}
@@ -116,20 +136,15 @@ func (r *Repo) before(ctx context.Context, t tree, base stand, root int) (*accep
 		return nil, err
 	}
 	snapshot, err := docs.document(ctx, uptane.RoleSnapshot, timestamp.Snapshot)
-	if err != nil {
-		return nil, err
-	}
-	push, err := r.store.push(ctx, t.ns, base.push)
-	if err == nil && t.flavour == uptane.TUF {
-		push.Document, err = r.store.publishedTwin(ctx, t.ns, uptane.RoleTargets, push.Version)
-	}
-	return &acceptance.Set{Timestamp: timestamp.Document, Snapshot: snapshot.Document, Targets: push.Document}, err
+	return &acceptance.Set{Timestamp: timestamp.Document, Snapshot: snapshot.Document}, err
 }
 
-// changedRoles are the roles in force that a change of trust touches.
+// changedRoles are the roles in force whom a change trusts otherwise. Where only
+// their order is another one, what the judges said of them still holds.
 func (r *Repo) changedRoles(ctx context.Context, ns uptane.Namespace, g growth) (map[uptane.Role]acceptance.Delegated, error) {
 	out := map[uptane.Role]acceptance.Delegated{}
-	for role, row := range g.rows {
+	for role := range g.anew {
+		row := g.rows[role]
 		if !row.Valid || row.Version == 0 || row.Parent == "" {
 			continue // clients pass over it, or find nothing
 		}
@@ -140,57 +155,6 @@ func (r *Repo) changedRoles(ctx context.Context, ns uptane.Namespace, g growth) 
 		out[role] = acceptance.Delegated{Document: d.Document, Trust: []byte(row.Trust)}
 	}
 	return out, nil
-}
-
-// twinOf is the edition that TUF clients see when edit is done to what they see
-// now, nil while they are switched off or see nothing.
-func (r *Repo) twinOf(ctx context.Context, ns uptane.Namespace, set acceptance.Set, edit func(*edition)) (*twinEdition, error) {
-	row, err := r.repository(ctx, ns)
-	if err != nil || !row.TUF {
-		return nil, err
-	}
-	root, err := r.root(ctx, ns)
-	if err == nil {
-		err = r.requireTwins(ctx, ns, root.version)
-	}
-	if errors.Is(err, ErrTwinMissing) { // they cannot come this far
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	t := tree{ns, uptane.TUF}
-	e := twinEdition{base: row.visible(uptane.TUF), set: set}
-	if e.listing, err = r.store.listing(ctx, r.store.db, t); err != nil {
-		return nil, fmt.Errorf("reading delegations of %s: %w", ns, err)
-	}
-	if row.TUFPush != "" {
-		if e.push, err = r.store.push(ctx, ns, row.TUFPush); err != nil {
-			return nil, fmt.Errorf("reading targets of %s: %w", ns, err)
-		}
-	}
-	if e.stand() != e.base {
-		return nil, errAgain
-	}
-	if edit(&e.edition); e.push.ID == "" {
-		return nil, nil
-	}
-	return &e, nil
-}
-
-// sealTwin signs snapshot and timestamp of what TUF clients are about to see and
-// lets the judges read all of it. Nil gives nothing.
-func (r *Repo) sealTwin(ctx context.Context, ns uptane.Namespace, e *twinEdition) (signedSet, error) {
-	if e == nil {
-		return signedSet{}, nil
-	}
-	t := tree{ns, uptane.TUF}
-	snapshot, timestamp, err := r.seal(ctx, t, e.edition, e.base)
-	if err != nil {
-		return signedSet{}, err
-	}
-	s := signedSet{snapshot, timestamp}
-	return s, r.gate(ctx, t, e.base, e.set, s)
 }
 
 // inOrder answers errSuperseded or errAgain when what was sealed and judged may
@@ -213,14 +177,6 @@ func (r *Repo) inOrder(ctx context.Context, tx *sqlx.Tx, t tree, base stand, s s
 		}
 	}
 	return nil
-}
-
-// twinInOrder is inOrder for TUF clients.
-func (r *Repo) twinInOrder(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, e *twinEdition, s signedSet) error {
-	if e == nil {
-		return nil
-	}
-	return r.inOrder(ctx, tx, tree{ns, uptane.TUF}, e.base, s)
 }
 
 // RequireTrusted answers ErrTargetsUntrusted while the visible targets are not

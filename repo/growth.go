@@ -26,7 +26,12 @@ const (
 // growth is what a change of who delegates to whom does to the tables.
 type growth struct {
 	rows map[uptane.Role]delegationRow // those that become different
+	anew map[uptane.Role]bool          // of these, those of which more than the place does
 	gone []uptane.Role                 // who delegated to them does so no longer
+}
+
+func newGrowth() growth {
+	return growth{rows: map[uptane.Role]delegationRow{}, anew: map[uptane.Role]bool{}}
 }
 
 // growTop finds out what a push makes of the delegations. Reasons to refuse it
@@ -37,7 +42,7 @@ func (r *Repo) growTop(ctx context.Context, ns uptane.Namespace, p *push, reposi
 		return nil, fmt.Errorf("reading delegations of %s: %w", ns, err)
 	}
 	p.base, p.listing = repository.visible(uptane.Uptane), listingOf(rows)
-	g := grower{repo: r, ns: ns, rows: rows, changed: growth{rows: map[uptane.Role]delegationRow{}}}
+	g := grower{repo: r, ns: ns, rows: rows, changed: newGrowth()}
 	if err := g.delegate(ctx, uptane.RoleTargets, d.Signed, true); err != nil {
 		return nil, err
 	}
@@ -65,8 +70,12 @@ type grower struct {
 }
 
 func (g *grower) save(row delegationRow) {
-	if old, ok := g.rows[row.Role]; ok && old == row {
+	old, ok := g.rows[row.Role]
+	if ok && old == row {
 		return
+	}
+	if old.Parent != row.Parent || old.Trust != row.Trust || old.Valid != row.Valid {
+		g.changed.anew[row.Role] = true
 	}
 	g.rows[row.Role], g.changed.rows[row.Role] = row, row
 }

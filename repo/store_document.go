@@ -44,6 +44,16 @@ func (s documents) served(ctx context.Context, e stand, root, floor int) (docume
 	return row, err
 }
 
+// shown is the newest sealed timestamp of an edition, under whatever root.
+func (s documents) shown(ctx context.Context, e stand) (documentRow, error) {
+	var row documentRow
+	err := s.db.GetContext(ctx, &row,
+		`SELECT `+documentColumns+` FROM repo_document
+		WHERE namespace = $1 AND flavour = $2 AND role = $3 AND push = $4 AND listing = $5 AND NOT void AND document IS NOT NULL
+		ORDER BY root_version DESC, version DESC LIMIT 1`, s.ns, s.flavour, uptane.RoleTimestamp, e.push, e.listing)
+	return row, err
+}
+
 func (s documents) document(ctx context.Context, role uptane.Role, version int) (documentRow, error) {
 	var row documentRow
 	err := s.db.GetContext(ctx, &row,

@@ -65,34 +65,47 @@ func (r *Repo) version(ctx context.Context, ns uptane.Namespace, push string) (i
 // it. Switched off it keeps what it has. It answers ErrTwinMissing unless every
 // root has its TUF document: clients walk through all of them. A namespace that
 // has pushed targets only without TUF documents may be switched on; its clients
-// find targets after the next push.
+// find targets after the next push. What they would find is judged first, as on
+// every other way to them: acceptance.ErrRefused says what to sign anew.
 func (r *Repo) SetTUF(ctx context.Context, ns uptane.Namespace, on, anonymous bool) error {
 	if anonymous && !on {
 		return ErrInvalid.With("what is off cannot be anonymous")
 	}
-	if on {
-		root, err := r.cfg.RootVersion(ctx, ns, uptane.ImageRepository)
-		if err == nil {
-			err = r.requireTwins(ctx, ns, root)
+	for range maxTries {
+		err := r.switchTUF(ctx, ns, on, anonymous)
+		if errors.Is(err, errAgain) || errors.Is(err, errSuperseded) || errors.Is(err, uptane.ErrRootChanged) {
+			continue // something was published meanwhile
 		}
+		if errors.Is(err, db.ErrNoRows) {
+			return ErrNoRepository
+		}
+		if err != nil {
+			return fmt.Errorf("switching TUF of %s: %w", ns, err)
+		}
+		r.forget(ns)
+		return nil
+	}
+	return ErrBusy
+}
+
+func (r *Repo) switchTUF(ctx context.Context, ns uptane.Namespace, on, anonymous bool) error {
+	var judged stand
+	if on {
+		var err error
+		if judged, err = r.judgeTUF(ctx, ns); err != nil {
+			return err
+		}
+	}
+	return r.store.db.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		row, err := r.store.lock(ctx, tx, ns)
 		if err != nil {
 			return err
 		}
-	}
-	err := r.store.db.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
-		if _, err := r.store.lock(ctx, tx, ns); err != nil {
-			return err
+		if on && !row.TUF && row.visible(uptane.TUF) != judged {
+			return errAgain
 		}
 		return r.store.setTUF(ctx, tx, ns, on, anonymous)
 	})
-	if errors.Is(err, db.ErrNoRows) {
-		return ErrNoRepository
-	}
-	if err != nil {
-		return fmt.Errorf("switching TUF of %s: %w", ns, err)
-	}
-	r.forget(ns)
-	return nil
 }
 
 // requireTwins answers ErrTwinMissing unless all roots up to version have their
