@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"sealift/uptane"
 	"sealift/uptane/acceptance"
@@ -55,4 +56,37 @@ func tooLarge(n int) error {
 	refused := &acceptance.Refusal{Judge: acceptance.Aktualizr, Rule: acceptance.RuleSize, Role: uptane.RoleRoot,
 		Reason: fmt.Sprintf("it is larger than %d bytes: %d", maxRoot, n)}
 	return reasons{refused.Error()}.faultOf(refused)
+}
+
+// requireServable refuses a root under which devices would stand still: one that
+// has ended while the last one lasts, and one of which the server cannot open an
+// online key. A chain that is brought back after a restored backup is taken as it
+// is, so that a newer root can follow.
+func (v *Vault) requireServable(ctx context.Context, state *rootState, next nextRoot) error {
+	if state.recovering {
+		return nil
+	}
+	var why reasons
+	now := v.now()
+	if end := next.payload.Expires; !now.Before(end) && state.version > 0 && now.Before(state.payload.Expires) {
+		why.add("it ended %s, and version %d lasts until %s: devices would refuse everything; sign it again with a later end",
+			end.Format(time.RFC3339), state.version, state.payload.Expires.Format(time.RFC3339))
+	}
+	rows, err := v.store.onlineKeys(ctx, v.store.db, state.ns, state.repo)
+	if err != nil {
+		return fmt.Errorf("reading online keys: %w", err)
+	}
+	for _, row := range rows {
+		key, err := uptane.ParseSPKI(row.SPKI)
+		if err != nil {
+			return fmt.Errorf("reading online keys: %w", err)
+		}
+		if !next.roles[row.Role].has(key) {
+			continue
+		}
+		if _, err := v.seals.open(ctx, row.sealed, string(state.ns), string(state.repo), string(row.Role), string(key.ID())); err != nil {
+			why.add("key %s of %s cannot be used here: %v", key.ID(), row.Role, err)
+		}
+	}
+	return why.fault()
 }

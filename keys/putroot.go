@@ -54,9 +54,10 @@ func (r reasons) fault() error {
 // signed by its own root keys; each later one has the next version and is
 // signed by a threshold of the last one's keys and of its own. Keys of online
 // roles must be held here; those of root, and of targets in the Image
-// repository, must not be. One that is published already changes nothing.
-// Expired root metadata is published too, with a warning in the log, because
-// only a newer one can follow it. Refusals are [ErrInvalidRoot].
+// repository, must not be; the server must be able to open them. One that is
+// published already changes nothing. A root that has expired is refused while the
+// last one lasts; else it is published with a warning in the log, because only a
+// newer one can follow it. Refusals are [ErrInvalidRoot].
 func (v *Vault) PutRoot(ctx context.Context, ns uptane.Namespace, repo uptane.Repository, doc []byte) error {
 	return v.PutRoots(ctx, ns, repo, doc, nil)
 }
@@ -83,6 +84,9 @@ func (v *Vault) PutRoots(ctx context.Context, ns uptane.Namespace, repo uptane.R
 		return err
 	}
 	next, err := v.judgeRoot(ctx, state, doc, twin)
+	if err == nil {
+		err = v.requireServable(ctx, state, next)
+	}
 	if err != nil {
 		return fmt.Errorf("checking root of the %s repository: %w", repo, err)
 	}

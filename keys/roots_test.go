@@ -188,6 +188,44 @@ func TestExpiredRootIsPublishedWithAWarning(t *testing.T) {
 	}
 }
 
+// A root under which devices would stand still is refused while there is a better
+// one: it has ended, or the server has lost a key that it names for itself.
+func TestRootThatWouldStopTheFleet(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		r := newRig(t, d)
+		ctx := t.Context()
+		c, root := r.director()
+		end := c.root.Expires
+		r.put(uptane.DirectorRepository, c.sign(uptane.Uptane, root))
+
+		refused := func(want string) {
+			t.Helper()
+			err := r.PutRoot(ctx, ns, uptane.DirectorRepository, c.sign(uptane.Uptane, root))
+			if why := keys.Reasons(err); len(why) != 1 || !strings.Contains(why[0], want) {
+				t.Errorf("reasons %q (%v), want %q", why, err, want)
+			}
+			if version, err := r.RootVersion(ctx, ns, uptane.DirectorRepository); err != nil || version != 1 {
+				t.Errorf("version %d is published, %v", version, err)
+			}
+		}
+		c.next().root.Expires = r.clock.now().Add(-time.Second)
+		refused("devices would refuse everything")
+		c.root.Expires = end
+		if _, err := d.ExecContext(ctx, `UPDATE online_key SET sealed = $1 WHERE role = 'timestamp'`, []byte("lost")); err != nil {
+			t.Fatal(err)
+		}
+		refused("of timestamp cannot be used here")
+
+		// When the last one has ended, too, it may come: another follows.
+		r.clock.move(end.Sub(r.clock.now()))
+		c.root.Expires = r.clock.now().Add(-time.Second)
+		err := r.PutRoot(ctx, ns, uptane.DirectorRepository, c.sign(uptane.Uptane, root))
+		if why := keys.Reasons(err); len(why) != 1 || !strings.Contains(why[0], "cannot be used here") {
+			t.Errorf("reasons %q (%v)", why, err)
+		}
+	})
+}
+
 func TestTwinsOfRoots(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		r := newRig(t, d)
