@@ -2,6 +2,7 @@ package keys
 
 import (
 	"context"
+	"crypto/ed25519"
 	"fmt"
 
 	"github.com/jmoiron/sqlx"
@@ -137,6 +138,11 @@ func (v *Vault) signers(ctx context.Context, state *rootState, role uptane.Role)
 		signer, err := v.seals.open(ctx, row.sealed, string(state.ns), string(state.repo), string(role), string(key.ID()))
 		if err != nil {
 			return nil, fmt.Errorf("opening key %s: %w", key.ID(), err)
+		}
+		if private, ok := signer.(ed25519.PrivateKey); ok {
+			if signer, err = uptane.HoldKey(private); err != nil {
+				return nil, fmt.Errorf("opening key %s: %w", key.ID(), err)
+			}
 		}
 		list = append(list, onlineSigner{key, signer})
 	}

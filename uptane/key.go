@@ -172,8 +172,15 @@ func (k Key) Algorithm() string {
 	return ""
 }
 
+// ed25519Prefix is what stands before the 32 bytes of an Ed25519 key in its
+// SubjectPublicKeyInfo.
+const ed25519Prefix = "\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00"
+
 // Public is the key for package crypto, nil for no key.
 func (k Key) Public() crypto.PublicKey {
+	if raw, ok := strings.CutPrefix(k.spki, ed25519Prefix); ok && len(raw) == ed25519.PublicKeySize {
+		return ed25519.PublicKey(raw)
+	}
 	pub, err := x509.ParsePKIXPublicKey([]byte(k.spki))
 	if err != nil {
 		return nil

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
@@ -13,11 +14,11 @@ import (
 // Seal writes, signs and frames a payload: the only way, with SealPayload, to
 // make a document. Errors are those of Payload and of SealPayload.
 func Seal[T metadata.Roles](ctx context.Context, f Flavour, s Signer, job Job, payload *T) ([]byte, error) {
-	b, err := Payload(f, job.Role, payload)
+	b, v, err := payloadBytes(f, job.Role, payload)
 	if err != nil {
 		return nil, err
 	}
-	return SealPayload(ctx, f, s, job, b)
+	return seal(ctx, f, s, job, b, v)
 }
 
 // SealPayload signs exactly these payload bytes, which Payload made and the
@@ -35,7 +36,15 @@ func SealPayload(ctx context.Context, f Flavour, s Signer, job Job, payload []by
 	if _, err := payloadOf(f, job.Role, v); err != nil {
 		return nil, fmt.Errorf("sealing: %w", err)
 	}
-	msg := f.message(v)
+	return seal(ctx, f, s, job, payload, v)
+}
+
+// seal signs a canonical payload, whose value is v.
+func seal(ctx context.Context, f Flavour, s Signer, job Job, payload []byte, v canonical.Value) ([]byte, error) {
+	msg := payload
+	if f == TUF {
+		msg = f.message(v)
+	}
 	sigs, err := s.Sign(ctx, job, msg)
 	if err != nil {
 		return nil, fmt.Errorf("signing %s of %s repository: %w", job.Role, job.Repository, err)
@@ -50,14 +59,16 @@ func SealPayload(ctx context.Context, f Flavour, s Signer, job Job, payload []by
 	return doc, nil
 }
 
-// checkSealed reads a new document as a client would.
+// checkSealed reads a new document as a client would: what stands around the
+// payload, which was read before it was signed and must stand there unchanged.
 func checkSealed(f Flavour, doc, payload, msg []byte, sigs []RawSig) error {
-	e, err := ParseEnvelope(f, doc)
+	around, ok := bytes.CutSuffix(doc, append(slices.Clip(payload), '}'))
+	if !ok {
+		return malformed("comparing payload")
+	}
+	e, err := ParseEnvelope(f, append(slices.Clip(around), `{}}`...))
 	if err != nil {
 		return err
-	}
-	if !bytes.Equal(e.Signed, payload) {
-		return malformed("comparing payload")
 	}
 	var keys, known []Key
 	for i, s := range sigs {

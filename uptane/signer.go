@@ -58,9 +58,17 @@ type Roots interface {
 }
 
 // Sign signs msg with a private key in memory, in a token or in a key service,
-// and verifies the result before handing it out. RSA signatures are RSASSA-PSS
-// with SHA-256 and a salt of 32 bytes.
+// and verifies the result before handing it out; what a [HeldKey] signs has been
+// compared instead. RSA signatures are RSASSA-PSS with SHA-256 and a salt of 32
+// bytes.
 func Sign(s crypto.Signer, msg []byte) (RawSig, error) {
+	if held, ok := s.(*HeldKey); ok {
+		sig, err := held.sign(msg)
+		if err != nil {
+			return RawSig{}, err
+		}
+		return RawSig{Key: held.key, Sig: sig, proof: proofOf(held.key, sig, msg)}, nil
+	}
 	key, err := NewKey(s.Public())
 	if err != nil {
 		return RawSig{}, err

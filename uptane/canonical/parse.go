@@ -78,6 +78,7 @@ type parser struct {
 	pos    int
 	o      Options
 	values int
+	open   []Member // of the objects that have not ended, outermost first
 }
 
 func (p *parser) fail(why string) error {
@@ -161,9 +162,10 @@ func (p *parser) array(depth int) (Value, error) {
 
 func (p *parser) object(depth int) (Value, error) {
 	v := Value{kind: Object}
+	first := len(p.open)
 	for {
 		p.space()
-		if p.peek() == '}' && len(v.members) == 0 {
+		if p.peek() == '}' && len(p.open) == first {
 			p.pos++
 			return v, nil
 		}
@@ -184,12 +186,14 @@ func (p *parser) object(depth int) (Value, error) {
 		if err != nil {
 			return Value{}, err
 		}
-		v.members = append(v.members, Member{name, x})
+		p.open = append(p.open, Member{name, x})
 		more, err := p.next('}')
 		if err != nil {
 			return Value{}, err
 		}
 		if !more {
+			v.members = slices.Clone(p.open[first:]) // as long as it must be
+			p.open = p.open[:first]
 			return v, p.arrange(v.members)
 		}
 	}
@@ -219,6 +223,24 @@ func (p *parser) arrange(members []Member) error {
 		}
 	}
 	if p.o.Free || len(members) < 2 {
+		return nil
+	}
+	return p.caseTwins(members)
+}
+
+// fewMembers is up to which number comparing every two names costs less than a
+// map of them.
+const fewMembers = 12
+
+func (p *parser) caseTwins(members []Member) error {
+	if len(members) <= fewMembers {
+		for i, m := range members {
+			for _, other := range members[:i] {
+				if strings.EqualFold(m.Name, other.Name) {
+					return p.failAs(ErrCase, fmt.Sprintf("members %q and %q differ in case only", other.Name, m.Name))
+				}
+			}
+		}
 		return nil
 	}
 	seen := make(map[string]string, len(members))

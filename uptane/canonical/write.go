@@ -7,12 +7,24 @@ const hexDigits = "0123456789abcdef"
 // Uptane returns v as jsoncpp writes it, which is what Uptane clients sign,
 // verify and hash: no white space, control characters and everything above
 // ASCII escaped. It is valid JSON and therefore also what is stored and served.
-func (v Value) Uptane() []byte { return v.append(nil, appendEscaped) }
+func (v Value) Uptane() []byte { return v.append(make([]byte, 0, v.size()), appendEscaped) }
 
 // TUF returns v in OLPC canonical form, which is what TUF clients sign and
 // verify: only quotes and backslashes are escaped. It is not valid JSON when a
 // string holds a control character, as every PEM text does: never serve it.
-func (v Value) TUF() []byte { return v.append(nil, appendRaw) }
+func (v Value) TUF() []byte { return v.append(make([]byte, 0, v.size()), appendRaw) }
+
+// size is how many bytes v takes when it is written and nothing is escaped.
+func (v Value) size() int {
+	n := len(v.text) + len(`""`)
+	for _, item := range v.items {
+		n += item.size() + len(",")
+	}
+	for _, m := range v.members {
+		n += len(m.Name) + len(`"":,`) + m.Value.size()
+	}
+	return n
+}
 
 func (v Value) append(b []byte, str func([]byte, string) []byte) []byte {
 	switch v.kind {
