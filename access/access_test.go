@@ -287,7 +287,7 @@ func TestFailuresAreLimited(t *testing.T) {
 
 func TestEveryScopeGrantsSomethingAndAdminAll(t *testing.T) {
 	admin := access.Admin.Permissions()
-	for _, s := range access.Scopes() {
+	for _, s := range append(access.Scopes(), access.Supplier("brakes")) {
 		if len(s.Permissions()) == 0 {
 			t.Errorf("%s grants nothing", s)
 		}

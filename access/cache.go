@@ -38,7 +38,7 @@ func (c *cache) get(key string, now time.Time) (web.Caller, bool) {
 	if !ok || !now.Before(e.until) {
 		return web.Caller{}, false
 	}
-	e.who.Permissions = slices.Clone(e.who.Permissions) // the caller's to keep
+	e.who.Permissions, e.who.Confined = slices.Clone(e.who.Permissions), slices.Clone(e.who.Confined) // the caller's to keep
 	return e.who, true
 }
 
@@ -48,7 +48,7 @@ func (c *cache) put(key string, who web.Caller, now time.Time) {
 	if len(c.entries) >= cacheEntries {
 		clear(c.entries)
 	}
-	who.Permissions = slices.Clone(who.Permissions)
+	who.Permissions, who.Confined = slices.Clone(who.Permissions), slices.Clone(who.Confined)
 	c.entries[key] = cached{who, now.Add(cacheLife)}
 }
 

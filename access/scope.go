@@ -3,6 +3,8 @@ package access
 import (
 	"slices"
 	"strings"
+
+	"sealift/uptane"
 )
 
 // The permissions routes demand of callers with a token. Each area has one to
@@ -11,7 +13,8 @@ const (
 	TreehubRead   = "treehub:read"
 	TreehubPush   = "treehub:push"
 	RepoRead      = "repo:read"
-	RepoSign      = "repo:sign" // images, offline-signed metadata, the Director's root too
+	RepoSign      = "repo:sign"     // images, offline-signed metadata, the Director's root too
+	RepoDelegate  = "repo:delegate" // images and metadata of delegated roles
 	DirectorRead  = "director:read"
 	DirectorWrite = "director:write"
 	RegistryRead  = "registry:read"
@@ -35,7 +38,21 @@ const (
 	Admin         Scope = "admin"          // everything in its namespace
 )
 
-// Scopes returns all scopes.
+// supplier begins the scope of a delegated role.
+const supplier = "delegation:"
+
+// Supplier is the scope of who signs for a delegated role: to bring metadata and
+// images of it and of the roles below it, and nothing else. The role need not
+// exist yet.
+func Supplier(role uptane.Role) Scope { return Scope(supplier + string(role)) }
+
+// role is the delegated role that s is for.
+func (s Scope) role() (uptane.Role, bool) {
+	name, ok := strings.CutPrefix(string(s), supplier)
+	return uptane.Role(name), ok && uptane.Role(name).Delegation()
+}
+
+// Scopes returns all scopes but those of [Supplier].
 func Scopes() []Scope {
 	return []Scope{Read, PushTreehub, SignRepo, WriteDirector, WriteRegistry, Admin}
 }
@@ -48,18 +65,36 @@ func (s Scope) Permissions() []string {
 	case PushTreehub:
 		return []string{TreehubRead, TreehubPush, RepoRead} // garage-check looks into targets
 	case SignRepo:
-		return []string{RepoRead, RepoSign, TreehubRead}
+		return []string{RepoRead, RepoSign, RepoDelegate, TreehubRead}
 	case WriteDirector:
 		return []string{DirectorRead, DirectorWrite, RegistryRead, RepoRead}
 	case WriteRegistry:
 		return []string{RegistryRead, RegistryWrite, DirectorRead}
 	case Admin:
 		return []string{
-			TreehubRead, TreehubPush, RepoRead, RepoSign, DirectorRead, DirectorWrite,
+			TreehubRead, TreehubPush, RepoRead, RepoSign, RepoDelegate, DirectorRead, DirectorWrite,
 			RegistryRead, RegistryWrite, KeysRead, KeysWrite, AccessRead, AccessWrite,
 		}
 	}
+	if _, ok := s.role(); ok {
+		return []string{RepoRead, RepoDelegate}
+	}
 	return nil
+}
+
+// confined returns the delegated roles to which the scopes confine their token,
+// none where one of them gives the right to sign for all.
+func confined(scopes []Scope) []uptane.Role {
+	var roles []uptane.Role
+	for _, s := range scopes {
+		if slices.Contains(s.Permissions(), RepoSign) {
+			return nil
+		}
+		if role, ok := s.role(); ok {
+			roles = append(roles, role)
+		}
+	}
+	return roles
 }
 
 // permissions returns what the scopes grant together, sorted.
@@ -82,7 +117,7 @@ func checkScopes(scopes []Scope) ([]Scope, error) {
 	list = slices.Compact(list)
 	for _, s := range list {
 		if s.Permissions() == nil {
-			return nil, ErrMalformed.Withf("there is no scope %q; there are %s", s, joinScopes(Scopes()))
+			return nil, ErrMalformed.Withf("there is no scope %q; there are %s %sROLE", s, joinScopes(Scopes()), supplier)
 		}
 	}
 	return list, nil

@@ -116,7 +116,7 @@ func TestEveryPermissionIsGrantedBySomeScope(t *testing.T) {
 // TestScopesDecide asks for every route with every scope.
 func TestScopesDecide(t *testing.T) {
 	e := newEntrance(t)
-	for _, scope := range access.Scopes() {
+	for _, scope := range append(access.Scopes(), access.Supplier("x")) {
 		token, granted := e.token(scope), 0
 		for _, r := range e.guarded() {
 			status, code := e.ask(r, "Authorization", "Bearer "+token)

@@ -31,6 +31,13 @@ func (s *server) custodyRoutes() []web.Route {
 	return routes
 }
 
+// errRotation: other servers make new keys for root and targets on demand.
+var errRotation = fault.New(fault.PreconditionFailed, "role_key_not_found", "the keys of root and targets are offline: new ones are made and signed for where they are")
+
+func refuseRotation(c *gin.Context) {
+	web.Fail(c, errRotation.With("sealift root rotate, or garage-sign root and targets-key commands and then root push"))
+}
+
 func refusePrivateKeys(c *gin.Context) {
 	web.Fail(c, errNoPrivateKeys.With("root keys and the targets key are with whoever signs: garage-sign has them in its home, build.zip or a token; "+
 		"an online key is copied out with sealift keys export on the server, and forgotten once a root no longer names it"))

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"strconv"
@@ -38,12 +39,12 @@ func (s *server) delegationRoutes() []web.Route {
 		{Method: http.MethodPut, Pattern: trusted + "/keys", Permission: access.RepoSign, Handler: s.putTrustedKeys},
 		{Method: http.MethodDelete, Pattern: trusted + "/:role", Permission: access.RepoSign, Handler: s.deleteTrusted},
 		{Method: http.MethodPut, Pattern: trusted + "/:role/remote", Permission: access.RepoSign, Handler: s.putRemote},
-		{Method: http.MethodPut, Pattern: trusted + "/:role/remote/refresh", Permission: access.RepoSign, Handler: s.refreshRemote},
+		{Method: http.MethodPut, Pattern: trusted + "/:role/remote/refresh", Permission: access.RepoDelegate, Handler: s.refreshRemote},
 		{Method: http.MethodGet, Pattern: trusted + "/info", Permission: access.RepoRead, Handler: s.getRolesInfo},
 		{Method: http.MethodGet, Pattern: trusted + "/:role/info", Permission: access.RepoRead, Handler: s.getRoleInfo},
 		{Method: http.MethodPatch, Pattern: trusted + "/:role/info", Permission: access.RepoSign, Handler: s.patchRoleInfo},
 		{Method: http.MethodGet, Pattern: "/delegations/:file", Permission: access.RepoRead, Handler: s.getDelegation},
-		{Method: http.MethodPut, Pattern: "/delegations/:file", Permission: access.RepoSign, Handler: s.putDelegation},
+		{Method: http.MethodPut, Pattern: "/delegations/:file", Permission: access.RepoDelegate, Handler: s.putDelegation},
 		{Method: http.MethodGet, Pattern: "/delegations_items", Permission: access.RepoRead, Handler: s.getDelegatedItems},
 		{Method: http.MethodGet, Pattern: "/delegations_items/*filename", Permission: access.RepoRead, Handler: s.getDelegatedItem},
 	}
@@ -120,7 +121,29 @@ func (s *server) putRemote(c *gin.Context) {
 
 func (s *server) refreshRemote(c *gin.Context) {
 	who := web.MustCaller(c)
-	answer(c, s.repo.RefreshRemote(c.Request.Context(), who.Namespace, roleOf(c), who.String()), http.StatusOK)
+	err := s.mayDelegate(c, roleOf(c))
+	if err == nil {
+		err = s.repo.RefreshRemote(c.Request.Context(), who.Namespace, roleOf(c), who.String())
+	}
+	answer(c, err, http.StatusOK)
+}
+
+// mayDelegate refuses roles of others to who is confined to some.
+func (s *server) mayDelegate(c *gin.Context, role uptane.Role) error {
+	who := web.MustCaller(c)
+	if len(who.Confined) == 0 {
+		return nil
+	}
+	return s.repo.MayDelegate(c.Request.Context(), who.Namespace, role, who.Confined)
+}
+
+// mayBring refuses names of others to who is confined to some delegated roles.
+func (s *server) mayBring(ctx context.Context, filename string) error {
+	who, _ := web.CallerFrom(ctx)
+	if len(who.Confined) == 0 {
+		return nil
+	}
+	return s.repo.MayBring(ctx, who.Namespace, filename, who.Confined)
 }
 
 // roleInfo is what people are told about a delegated role. The first four members
@@ -224,6 +247,9 @@ func (s *server) getDelegation(c *gin.Context) {
 func (s *server) putDelegation(c *gin.Context) {
 	who := web.MustCaller(c)
 	role, err := delegationIn(c)
+	if err == nil {
+		err = s.mayDelegate(c, role)
+	}
 	var doc []byte
 	if err == nil {
 		doc, err = inflated(c, repo.MaxTargets)

@@ -13,7 +13,6 @@ import (
 	"sealift/internal/web"
 	"sealift/keys"
 	"sealift/repo"
-	"sealift/uptane"
 	"sealift/uptane/acceptance"
 )
 
@@ -40,9 +39,10 @@ func (s *server) repoRoutes() []web.Route {
 		{Method: http.MethodPost, Pattern: "", Permission: access.RepoSign, Handler: s.createRepository},
 		{Method: http.MethodGet, Pattern: "/root", Permission: access.RepoRead, Handler: s.getNextRoot},
 		{Method: http.MethodPost, Pattern: "/root", Permission: access.RepoSign, Handler: s.postRoot},
+		{Method: http.MethodPut, Pattern: "/root/rotate", Permission: access.RepoSign, Handler: refuseRotation},
 		{Method: http.MethodGet, Pattern: "/:file", Permission: access.RepoRead, Handler: s.getRepoMetadata},
 		{Method: http.MethodPut, Pattern: "/targets", Permission: access.RepoSign, Handler: s.putTargets},
-		{Method: http.MethodPut, Pattern: "/tuf/:role", Permission: access.RepoSign, Handler: s.putTwin},
+		{Method: http.MethodPut, Pattern: "/tuf/:role", Permission: access.RepoDelegate, Handler: s.putTwin},
 		{Method: http.MethodGet, Pattern: "/targets/*filename", Permission: access.RepoRead, Raw: s.getImage},
 		{Method: http.MethodHead, Pattern: "/targets/*filename", Permission: access.RepoRead, Raw: s.getImage},
 		{Method: http.MethodGet, Pattern: "/target_items", Permission: access.RepoRead, Handler: s.getTargetItems},
@@ -56,8 +56,14 @@ func (s *server) repoRoutes() []web.Route {
 	}
 	routes = append(routes, append(s.searchRoutes(), s.sbomRoutes()...)...)
 	for i := range routes {
-		if h := routes[i].Handler; h != nil && routes[i].Permission != web.Public {
-			routes[i].Handler = func(c *gin.Context) { s.nameRepository(c); h(c) }
+		if routes[i].Permission == web.Public {
+			continue
+		}
+		if h := routes[i].Handler; h != nil {
+			routes[i].Handler = func(c *gin.Context) { s.nameRepository(c.Writer, c.Request); h(c) }
+		}
+		if h := routes[i].Raw; h != nil {
+			routes[i].Raw = func(w http.ResponseWriter, r *http.Request) { s.nameRepository(w, r); h(w, r) }
 		}
 	}
 	return routes
@@ -65,9 +71,10 @@ func (s *server) repoRoutes() []web.Route {
 
 // nameRepository puts the repository's id into every answer: scripts read it
 // wherever they find it.
-func (s *server) nameRepository(c *gin.Context) {
-	if id, err := s.repo.ID(c.Request.Context(), web.MustCaller(c).Namespace); err == nil {
-		c.Header(repositoryHeader, id)
+func (s *server) nameRepository(w http.ResponseWriter, r *http.Request) {
+	who, _ := web.CallerFrom(r.Context())
+	if id, err := s.repo.ID(r.Context(), who.Namespace); err == nil {
+		w.Header().Set(repositoryHeader, id)
 	}
 }
 
@@ -114,9 +121,13 @@ func (s *server) putTargets(c *gin.Context) {
 // putTwin stages the TUF document of a role that is about to be pushed, or
 // publishes one that comes late.
 func (s *server) putTwin(c *gin.Context) {
-	doc, err := inflated(c, repo.MaxTargets)
+	err := s.mayDelegate(c, roleOf(c))
+	var doc []byte
 	if err == nil {
-		err = s.repo.StageTwin(c.Request.Context(), web.MustCaller(c).Namespace, uptane.Role(c.Param("role")), doc)
+		doc, err = inflated(c, repo.MaxTargets)
+	}
+	if err == nil {
+		err = s.repo.StageTwin(c.Request.Context(), web.MustCaller(c).Namespace, roleOf(c), doc)
 	}
 	if err != nil {
 		web.Fail(c, refuseRoot(err))
@@ -237,11 +248,15 @@ func (s *server) getImage(w http.ResponseWriter, r *http.Request) {
 		web.Error(w, r, err)
 		return
 	}
+	s.sendImage(w, r, image)
+}
+
+func (s *server) sendImage(w http.ResponseWriter, r *http.Request, image repo.Image) {
 	if image.Key == "" {
 		http.Redirect(w, r, image.URI, http.StatusFound)
 		return
 	}
-	err = web.ServeObject(w, r, image.Bucket, image.Key, web.Object{ETag: strconv.Quote(image.SHA256), CacheControl: "no-cache"})
+	err := web.ServeObject(w, r, image.Bucket, image.Key, web.Object{ETag: strconv.Quote(image.SHA256), CacheControl: "no-cache"})
 	if err != nil { // its blob must be there: an accident, not a 404
 		web.Error(w, r, fmt.Errorf("serving image %s: %w", image.Key, err))
 	}

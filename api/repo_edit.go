@@ -36,7 +36,7 @@ func (s *server) editRoutes() []web.Route {
 		{Method: http.MethodDelete, Pattern: "/targets/*filename", Permission: access.RepoSign, Handler: s.deleteTarget},
 		{Method: http.MethodPatch, Pattern: "/proprietary-custom/*filename", Permission: access.RepoSign, Handler: s.patchCustom},
 		{Method: http.MethodPost, Pattern: "/retire", Permission: access.RepoSign, Handler: s.retireTargets},
-		{Method: http.MethodPut, Pattern: "/uploads/*filename", Permission: access.RepoSign, Handler: s.beginDirect},
+		{Method: http.MethodPut, Pattern: "/uploads/*filename", Permission: access.RepoDelegate, Handler: s.beginDirect},
 		{Method: http.MethodPut, Pattern: "/multipart/direct", Permission: web.Public, Handler: s.putDirect},
 	}
 }
@@ -215,8 +215,9 @@ func (s *server) beginDirect(c *gin.Context) {
 	who := web.MustCaller(c)
 	size := c.Request.ContentLength
 	var query string
-	var err error
+	err := s.mayBring(c.Request.Context(), c.Param("filename"))
 	switch {
+	case err != nil:
 	case size < 1:
 		err = errNoLength
 	case s.url == "":

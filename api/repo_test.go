@@ -74,15 +74,17 @@ func newRepoEdge(t *testing.T) *repoEdge {
 	t.Cleanup(srv.Close)
 	e.url = srv.URL
 	identify := func(q *http.Request) (web.Caller, error) {
-		scope := access.SignRepo
+		scope, confined := access.SignRepo, []uptane.Role(nil)
 		switch q.Header.Get("Authorization") {
 		case "Bearer signer":
 		case "Bearer reader":
 			scope = access.Read
+		case "Bearer supplier":
+			scope, confined = access.Supplier("brakes"), []uptane.Role{"brakes"}
 		default:
 			return web.Caller{}, web.ErrUnauthorized
 		}
-		return web.Caller{Kind: web.Token, Namespace: "default", Token: "1", Permissions: scope.Permissions()}, nil
+		return web.Caller{Kind: web.Token, Namespace: "default", Token: "1", Permissions: scope.Permissions(), Confined: confined}, nil
 	}
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	if handler, err = api.RepoHandler(r, e.url, identify, log); err != nil {

@@ -28,10 +28,11 @@ var errNoURL = fault.New(fault.Unavailable, "no_api_url", "the server does not k
 // clients send parts without credentials, as they would to a cloud's storage.
 func (s *server) uploadRoutes() []web.Route {
 	return []web.Route{
-		{Method: http.MethodPost, Pattern: "/multipart/initiate/*filename", Permission: access.RepoSign, Handler: s.initiateUpload},
-		{Method: http.MethodGet, Pattern: "/multipart/url/*filename", Permission: access.RepoSign, Handler: s.getPartURL},
+		{Method: http.MethodPost, Pattern: "/multipart/initiate/*filename", Permission: access.RepoDelegate, Handler: s.initiateUpload},
+		{Method: http.MethodGet, Pattern: "/multipart/url/*filename", Permission: access.RepoDelegate, Handler: s.getPartURL},
 		{Method: http.MethodPut, Pattern: "/multipart/part", Permission: web.Public, Handler: s.putPart},
-		{Method: http.MethodPut, Pattern: "/multipart/complete/*filename", Permission: access.RepoSign, Handler: s.completeUpload},
+		{Method: http.MethodPut, Pattern: "/multipart/complete/*filename", Permission: access.RepoDelegate, Handler: s.completeUpload},
+		{Method: http.MethodGet, Pattern: "/uploads/*filename", Permission: access.RepoDelegate, Raw: s.getUpload},
 		{Method: http.MethodGet, Pattern: "/uploads", Permission: access.RepoRead, Handler: s.getUploads},
 	}
 }
@@ -42,6 +43,9 @@ func (s *server) initiateUpload(c *gin.Context) {
 	who := web.MustCaller(c)
 	size, err := number(c, "fileSize", 64)
 	var u repo.Upload
+	if err == nil {
+		err = s.mayBring(c.Request.Context(), c.Param("filename"))
+	}
 	if err == nil {
 		u, err = s.repo.Initiate(c.Request.Context(), who.Namespace, c.Param("filename"), size, who.String())
 	}
@@ -73,6 +77,9 @@ func (s *server) getPartURL(c *gin.Context) {
 }
 
 func (s *server) partQuery(c *gin.Context) (string, error) {
+	if err := s.mayBring(c.Request.Context(), c.Param("filename")); err != nil {
+		return "", err
+	}
 	part, err := number(c, "part", 32)
 	if err != nil {
 		return "", err
@@ -114,7 +121,10 @@ func (s *server) completeUpload(c *gin.Context) {
 			ETag string `json:"eTag"`
 		} `json:"partETags"`
 	}
-	err := web.DecodeLooseJSON(c, maxTags, &ask)
+	err := s.mayBring(c.Request.Context(), c.Param("filename"))
+	if err == nil {
+		err = web.DecodeLooseJSON(c, maxTags, &ask)
+	}
 	tags := make([]repo.PartTag, len(ask.Parts))
 	for i, p := range ask.Parts {
 		tags[i] = repo.PartTag{Part: p.Part, ETag: p.ETag}
@@ -127,6 +137,23 @@ func (s *server) completeUpload(c *gin.Context) {
 		return
 	}
 	c.Status(http.StatusOK)
+}
+
+// getUpload gives back what came last under a name, for tools that compare it with
+// what they have before they sign.
+func (s *server) getUpload(w http.ResponseWriter, r *http.Request) {
+	who, _ := web.CallerFrom(r.Context())
+	name := r.PathValue("filename")
+	err := s.mayBring(r.Context(), name)
+	var image repo.Image
+	if err == nil {
+		image, err = s.repo.Uploaded(r.Context(), who.Namespace, name)
+	}
+	if err != nil {
+		web.Error(w, r, err)
+		return
+	}
+	s.sendImage(w, r, image)
 }
 
 // uploadView is an uploaded image that no target names yet, or any more.

@@ -51,6 +51,24 @@ func (r *Repo) Image(ctx context.Context, ns uptane.Namespace, filename string) 
 	return found, nil
 }
 
+// Uploaded returns where the bytes are that came last under a name, signed or not:
+// for who brought them. It answers what [Repo.Image] answers.
+func (r *Repo) Uploaded(ctx context.Context, ns uptane.Namespace, filename string) (Image, error) {
+	if uptane.CheckFilename(filename) != nil {
+		return Image{}, ErrTargetMissing
+	}
+	found, err := r.store.imagesOf(ctx, ns, []string{filename})
+	if err != nil {
+		return Image{}, fmt.Errorf("reading uploads of %q of %s: %w", filename, ns, err)
+	}
+	uploads := found[filename]
+	if len(uploads) == 0 {
+		return Image{}, ErrTargetMissing.Withf("nothing was uploaded as %q", filename)
+	}
+	last := uploads[len(uploads)-1]
+	return Image{Bucket: r.bucket, Key: last.Blob, SHA256: last.SHA256, Length: last.Length}, nil
+}
+
 // Idle is an uploaded image that no visible target names.
 type Idle struct {
 	Filename  string

@@ -15,7 +15,7 @@
 // # Images
 //
 // A filename means the same bytes for ever. Images are uploaded in parts under
-// the filename they will have; nobody can download them before signed metadata
+// the filename they will have; no device can download them before signed metadata
 // names them with the right hash and length. What no target names is deleted
 // after a while ([Repo.Sweep]).
 //

@@ -42,6 +42,9 @@ type Caller struct {
 	Certificate string          // SHA-256 of the client certificate in hex; else empty
 	Token       string          // id of the API token, never its secret; else empty
 	Permissions []string        // what it may do, in the words of [Route.Permission]
+	// Confined are the delegated roles for which alone it may bring metadata and
+	// images, with those below them; none: it is not confined.
+	Confined []uptane.Role
 }
 
 // May reports whether c has the permission.
