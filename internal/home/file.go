@@ -42,7 +42,32 @@ func readFile(path string, limit int64) ([]byte, error) {
 
 // writeFile replaces the file at path in one step; what is there before or
 // after a crash is whole.
-func writeFile(path string, data []byte, mode fs.FileMode) (err error) {
+func writeFile(path string, data []byte, mode fs.FileMode) error {
+	return place(path, data, mode, os.Rename)
+}
+
+// createFile is writeFile for what must not take the place of anything. Errors
+// wrap ErrExists.
+func createFile(path string, data []byte, mode fs.FileMode) error {
+	return place(path, data, mode, func(tmp, path string) error {
+		err := os.Link(tmp, path)
+		switch {
+		case errors.Is(err, fs.ErrExist):
+			return ErrExists
+		case err == nil:
+			return os.Remove(tmp)
+		}
+		// A memory stick may know no links.
+		if _, err := os.Lstat(path); err == nil {
+			return ErrExists
+		}
+		return os.Rename(tmp, path)
+	})
+}
+
+// place writes a file beside path and moves it there when it is whole and on the
+// disk.
+func place(path string, data []byte, mode fs.FileMode, move func(tmp, path string) error) (err error) {
 	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*")
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", path, err)
@@ -58,7 +83,7 @@ func writeFile(path string, data []byte, mode fs.FileMode) (err error) {
 	if err != nil {
 		return err
 	}
-	return os.Rename(tmp.Name(), path)
+	return move(tmp.Name(), path)
 }
 
 // warnIfWide tells the user about a file others may read or change.

@@ -114,10 +114,13 @@ func TestImportRefusesForeignHalves(t *testing.T) {
 		t.Errorf("overwriting a key: %v", err)
 	}
 	for what, content := range map[string]string{"PKCS#11": "pkcs11:token=x\n", "propose": "propose\n"} {
-		if err := k.Import("away", pub, []byte(content)); err != nil {
+		if err := k.Import(what[:4], pub, []byte(content)); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := k.Signer("away").Sign(t.Context(), uptane.Job{}, nil); !errors.Is(err, home.ErrKeyFile) || !strings.Contains(err.Error(), what) {
+		if err := k.Import(what[:4], pub, []byte(content)); !errors.Is(err, home.ErrExists) {
+			t.Errorf("overwriting a key: %v", err)
+		}
+		if _, err := k.Signer(what[:4]).Sign(t.Context(), uptane.Job{}, nil); !errors.Is(err, home.ErrKeyFile) || !strings.Contains(err.Error(), what) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}

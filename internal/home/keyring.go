@@ -104,30 +104,40 @@ func (k *Keyring) Generate(name string, kind KeyType, bits int, sealed bool) (up
 	if err != nil {
 		return uptane.Key{}, fmt.Errorf("generating key %s: %w", name, err)
 	}
+	return key, k.storePair(name, private, sealed)
+}
+
+// storePair writes both files of a key, the private one sealed under the
+// passphrase that Passphrases.Choose gives, if sealed is set.
+func (k *Keyring) storePair(name string, private crypto.Signer, sealed bool) error {
+	key, err := uptane.NewKey(private.Public())
+	if err != nil {
+		return fmt.Errorf("storing key %s: %w", name, err)
+	}
 	v, err := encodePrivate(private)
 	if err != nil {
-		return uptane.Key{}, err
+		return err
 	}
 	sec := pretty(v)
 	if sealed {
 		passphrase, err := k.opts.Passphrases.Choose("key " + name)
 		if err != nil {
-			return uptane.Key{}, err
+			return err
 		}
 		if sec, err = Seal(v.Uptane(), passphrase); err != nil {
-			return uptane.Key{}, err
+			return err
 		}
 	}
 	pub, err := publicFile(key)
 	if err != nil {
-		return uptane.Key{}, err
+		return err
 	}
-	return key, k.store(name, pub, sec)
+	return k.store(name, pub, sec)
 }
 
 // Import stores a key that came as two files, byte for byte: sec may be plain,
 // sealed or a reference to a key elsewhere. A plain pair that does not belong
-// together is refused with ErrKeyFile.
+// together is refused with ErrKeyFile, a name that is taken with ErrExists.
 func (k *Keyring) Import(name string, pub, sec []byte) error {
 	if err := checkName(name); err != nil {
 		return err
@@ -148,15 +158,23 @@ func (k *Keyring) Import(name string, pub, sec []byte) error {
 	return k.store(name, pub, sec)
 }
 
-// store writes the private key first: a public key alone looks whole.
+// store writes the private key first: a public key alone looks whole. When it
+// returns both are on the disk, and no key that was there is gone: errors wrap
+// ErrExists.
 func (k *Keyring) store(name string, pub, sec []byte) error {
 	if err := os.MkdirAll(k.dir, 0o700); err != nil {
 		return fmt.Errorf("storing key %s: %w", name, err)
 	}
-	if err := writeFile(k.file(name, ".sec"), sec, 0o600); err != nil {
+	if err := createFile(k.file(name, ".sec"), sec, 0o600); err != nil {
 		return err
 	}
-	return writeFile(k.file(name, ".pub"), pub, 0o600)
+	if err := createFile(k.file(name, ".pub"), pub, 0o600); err != nil {
+		return err
+	}
+	if err := syncDir(k.dir); err != nil {
+		return fmt.Errorf("storing key %s: %w", name, err)
+	}
+	return nil
 }
 
 // private is the private key of that name. It is opened once: that may take a
@@ -309,7 +327,7 @@ func (k *Keyring) StorePublic(name string, key uptane.Key) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(k.file(name, ".pub"), pub, 0o600)
+	return createFile(k.file(name, ".pub"), pub, 0o600)
 }
 
 func publicFile(key uptane.Key) ([]byte, error) {

@@ -49,29 +49,8 @@ func (k *Keyring) StorePrivate(name string, private crypto.Signer, sealed bool) 
 	if err != nil {
 		return fmt.Errorf("storing key %s: %w", name, err)
 	}
-	v, err := encodePrivate(private)
-	if err != nil {
+	if err := k.storePair(name, private, sealed); err != nil {
 		return err
-	}
-	sec := pretty(v)
-	if sealed {
-		passphrase, err := k.opts.Passphrases.Choose("key " + name)
-		if err != nil {
-			return err
-		}
-		if sec, err = Seal(v.Uptane(), passphrase); err != nil {
-			return err
-		}
-	}
-	pub, err := publicFile(key)
-	if err != nil {
-		return err
-	}
-	if err := k.store(name, pub, sec); err != nil {
-		return err
-	}
-	if err := syncDir(k.dir); err != nil {
-		return fmt.Errorf("storing key %s: %w", name, err)
 	}
 	return k.Prove(name, key)
 }

@@ -2,11 +2,13 @@
 // sign for it: it exchanges role documents and uploads images. What is signed,
 // and with which keys, is the business of package home.
 //
-// A Server has no state of its own and is safe for concurrent use.
+// A Server remembers nothing but what the server has said it reads, and is safe
+// for concurrent use.
 package reposerver
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,32 +16,26 @@ import (
 	"io"
 	"net/http"
 	"strings"
-
-	"sealift/internal/home"
-	"sealift/uptane"
+	"sync/atomic"
 )
 
 // Limits of answers in bytes.
 const (
 	maxAnswer     = 64 << 20 // a large targets.json
+	maxRoot       = 256 << 10
 	maxPartAnswer = 1 << 20
 )
-
-// maxRootSteps bounds how many roots one call follows.
-const maxRootSteps = 1024
-
-// ChecksumHeader names the state of the targets: with an answer the one that
-// was sent, with a push the one that is to be replaced.
-const ChecksumHeader = "x-ats-role-checksum"
-
-// ErrRoot marks a root of the server that does not follow from the local one.
-var ErrRoot = errors.New("the server's root is not a successor of the local one")
 
 // Config says where the repository is.
 type Config struct {
 	URL    string       // base of the paths, without a slash at the end
 	Client *http.Client // identifies itself to the server
 	Agent  string       // sent as User-Agent
+	// ZipFrom is the size in bytes from which on bodies are compressed, for
+	// servers that have said that they read them; 0 is never.
+	ZipFrom int
+	// MaxRoots is how many new roots are followed at once; 0 is 1024.
+	MaxRoots int
 	// Trace, if set, is told of each request.
 	Trace func(string)
 	// Warn, if set, is told what did not stop the work but should be looked at.
@@ -47,17 +43,23 @@ type Config struct {
 }
 
 // Server is an Image repository somewhere else.
-type Server struct{ c Config }
+type Server struct {
+	c      Config
+	unzips atomic.Bool // the server has said so
+}
 
 // New returns a Server. Nothing is sent yet.
 func New(c Config) *Server {
+	if c.MaxRoots == 0 {
+		c.MaxRoots = 1024
+	}
 	if c.Trace == nil {
 		c.Trace = func(string) {}
 	}
 	if c.Warn == nil {
 		c.Warn = func(string) {}
 	}
-	return &Server{c}
+	return &Server{c: c}
 }
 
 // Answer is a response with its body read.
@@ -70,8 +72,15 @@ type Answer struct {
 // Do makes one request under the base URL and reads the answer, whatever its
 // status. A body is sent as JSON.
 func (s *Server) Do(ctx context.Context, method, path string, body []byte, header http.Header) (Answer, error) {
+	return s.do(ctx, method, path, body, header, maxAnswer)
+}
+
+func (s *Server) do(ctx context.Context, method, path string, body []byte, header http.Header, limit int64) (Answer, error) {
+	zipped := s.c.ZipFrom > 0 && len(body) >= s.c.ZipFrom && s.unzips.Load()
 	var reader io.Reader
-	if body != nil {
+	if zipped {
+		reader = bytes.NewReader(zip(body))
+	} else if body != nil {
 		reader = bytes.NewReader(body)
 	}
 	req, err := http.NewRequestWithContext(ctx, method, s.c.URL+"/"+path, reader)
@@ -81,16 +90,31 @@ func (s *Server) Do(ctx context.Context, method, path string, body []byte, heade
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
+	if zipped {
+		req.Header.Set("Content-Encoding", "gzip")
+	}
 	for name, values := range header {
 		req.Header[http.CanonicalHeaderKey(name)] = values
 	}
-	return s.exchange(s.c.Client, req, maxAnswer)
+	return s.exchange(s.c.Client, req, limit)
+}
+
+func zip(body []byte) []byte {
+	var out bytes.Buffer
+	w := gzip.NewWriter(&out)
+	_, _ = w.Write(body) // into memory: cannot fail
+	_ = w.Close()
+	return out.Bytes()
 }
 
 // Must is Do for requests that have to succeed: an answer that says no is a
 // *Refusal.
 func (s *Server) Must(ctx context.Context, method, path string, body []byte, header http.Header) (Answer, error) {
-	a, err := s.Do(ctx, method, path, body, header)
+	return s.must(ctx, method, path, body, header, maxAnswer)
+}
+
+func (s *Server) must(ctx context.Context, method, path string, body []byte, header http.Header, limit int64) (Answer, error) {
+	a, err := s.do(ctx, method, path, body, header, limit)
 	if err == nil {
 		err = a.refusal(method, path)
 	}
@@ -136,8 +160,26 @@ func (s *Server) exchange(client *http.Client, req *http.Request, limit int64) (
 	if int64(len(body)) > limit {
 		return Answer{}, fmt.Errorf("reading the answer to %s %s: larger than %d bytes", req.Method, req.URL.Redacted(), limit)
 	}
-	s.c.Trace(fmt.Sprintf("%s %s: %d, %d bytes", req.Method, req.URL.Redacted(), res.StatusCode, len(body)))
+	if readsGzip(res.Header) {
+		s.unzips.Store(true)
+	}
+	sent := ""
+	if req.Header.Get("Content-Encoding") != "" {
+		sent = fmt.Sprintf(" with %d bytes of gzip", req.ContentLength)
+	}
+	s.c.Trace(fmt.Sprintf("%s %s%s: %d, %d bytes", req.Method, req.URL.Redacted(), sent, res.StatusCode, len(body)))
 	return Answer{Status: res.StatusCode, Header: res.Header, Body: body}, nil
+}
+
+// readsGzip reports whether a server says which encodings of bodies it reads, and
+// that gzip is among them. Not every server of this family does either.
+func readsGzip(h http.Header) bool {
+	for coding := range strings.SplitSeq(strings.Join(h.Values("Accept-Encoding"), ","), ",") {
+		if strings.EqualFold(strings.TrimSpace(coding), "gzip") {
+			return true
+		}
+	}
+	return false
 }
 
 // Refusal is an answer that says no, in the words of the server.
@@ -218,60 +260,4 @@ func (a Answer) refusal(method, path string) error {
 func Refused(err error, code string) bool {
 	var e *Refusal
 	return errors.As(err, &e) && e.Code == code
-}
-
-// StageTwin sends TUF's flavour of a role, if there is one, ahead of Uptane's,
-// which publishes both. A server without TUF does not know the route. One that
-// refuses the twin is going to say at the push what is wrong, and devices need
-// not wait for TUF.
-func (s *Server) StageTwin(ctx context.Context, role uptane.Role, doc []byte) error {
-	if doc == nil {
-		return nil
-	}
-	path := "tuf/" + string(role)
-	a, err := s.Do(ctx, http.MethodPut, path, doc, nil)
-	if err != nil {
-		return err
-	}
-	err = a.refusal(http.MethodPut, path)
-	switch {
-	case err == nil:
-	case a.Status == http.StatusNotFound, a.Status == http.StatusMethodNotAllowed, a.Status == http.StatusNotImplemented:
-		s.c.Trace("no TUF view of the repository there")
-	case a.Status == http.StatusUnauthorized, a.Status == http.StatusForbidden, a.Status >= http.StatusInternalServerError:
-		return err
-	default:
-		s.c.Warn(fmt.Sprintf("the TUF flavour was not taken: %v", err))
-	}
-	return nil
-}
-
-// FollowRoots brings the local root of a home up to date: each next root must
-// be signed by the keys of the one before, so a key rotation on the server
-// needs no attention here. It returns the versions followed. Errors wrap
-// home.ErrNotFound where there is no local root, and ErrRoot.
-func (s *Server) FollowRoots(ctx context.Context, h *home.Home) ([]int64, error) {
-	root, err := h.Root()
-	if err != nil {
-		return nil, err
-	}
-	var followed []int64
-	for next := root.Payload.Version + 1; len(followed) < maxRootSteps; next++ {
-		a, err := s.Must(ctx, http.MethodGet, fmt.Sprintf("%d.root.json", next), nil, nil)
-		var no *Refusal
-		if errors.As(err, &no) {
-			if no.Status != http.StatusNotFound {
-				s.c.Warn(fmt.Sprintf("cannot tell whether there is a newer root: %v", err))
-			}
-			return followed, nil
-		}
-		if err != nil {
-			return followed, err
-		}
-		if _, err := h.AdvanceRoot(a.Body); err != nil {
-			return followed, fmt.Errorf("%w, version %d: %w", ErrRoot, next, err)
-		}
-		followed = append(followed, next)
-	}
-	return followed, fmt.Errorf("%w: it is more than %d versions ahead", ErrRoot, maxRootSteps)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -90,16 +91,25 @@ func (c *call) userKeys() *home.Keyring {
 func runUserKeyGen(c *call) error { return c.generate(c.userKeys(), c.get("key-name")) }
 
 func runUserKeyID(c *call) error {
-	raw, err := readInput(c.get("input"), maxKeyFile)
-	if err != nil {
-		return err
-	}
-	key, err := uptane.ParseKey(raw)
+	key, err := readPublic(c.get("input"))
 	if err != nil {
 		return err
 	}
 	c.say("%s", key.ID())
 	return nil
+}
+
+// readPublic reads a public key file.
+func readPublic(path string) (uptane.Key, error) {
+	raw, err := readInput(path, maxKeyFile)
+	if err != nil {
+		return uptane.Key{}, err
+	}
+	key, err := uptane.ParseKey(raw)
+	if err != nil {
+		return key, fmt.Errorf("reading %s: %w", path, err)
+	}
+	return key, nil
 }
 
 func runImportPublic(c *call) error {

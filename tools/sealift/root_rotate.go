@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 
 	"github.com/spf13/cobra"
 
 	"sealift/internal/home"
-	"sealift/internal/reposerver"
 	"sealift/uptane"
 	model "sealift/uptane/ceremony"
 )
@@ -163,14 +161,14 @@ func (r *rotation) carryOut(ctx context.Context, replace bool) error {
 	_, targets := r.ask.Roles[uptane.RoleTargets]
 	checksum := ""
 	if targets {
-		a, err := r.server.Must(ctx, http.MethodGet, "targets.json", nil, nil)
+		raw, sum, err := r.server.Targets(ctx)
+		if err == nil {
+			_, err = r.home.PullTargets(raw, sum)
+		}
 		if err != nil {
 			return err
 		}
-		checksum = a.Header.Get(reposerver.ChecksumHeader)
-		if _, err := r.home.PullTargets(a.Body, checksum); err != nil {
-			return err
-		}
+		checksum = sum
 	}
 	a, err := r.begin(ctx, r.ask, replace)
 	if err == nil {
@@ -205,14 +203,10 @@ func (r *rotation) renewTargets(ctx context.Context, checksum string) error {
 	if err != nil {
 		return err
 	}
-	if err := r.server.StageTwin(ctx, uptane.RoleTargets, signed.TUF); err != nil {
-		return err
-	}
-	replaces := http.Header{http.CanonicalHeaderKey(reposerver.ChecksumHeader): {checksum}}
-	answer, err := r.server.Must(ctx, http.MethodPut, "targets", signed.Uptane, replaces)
+	now, err := r.server.PutTargets(ctx, signed, checksum)
 	if err != nil {
 		return fmt.Errorf("%w\nThe root is published; devices refuse the targets until they are signed with its keys: garage-sign targets sign, targets push", err)
 	}
 	fmt.Fprintf(r.out, "Published targets version %d, signed with the new key, valid until %s\n", signed.Version, signed.Expires.Format("2006-01-02"))
-	return r.home.Pushed(uptane.RoleTargets, signed, answer.Header.Get(reposerver.ChecksumHeader))
+	return r.home.Pushed(uptane.RoleTargets, signed, now)
 }

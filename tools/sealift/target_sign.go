@@ -4,13 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 
 	"sealift/internal/home"
 	"sealift/internal/reposerver"
-	"sealift/uptane"
 )
 
 // publishTries is how often targets are made anew because somebody else
@@ -90,11 +88,11 @@ func (s *signer) push(ctx context.Context, change func() error) (home.Signed, er
 	if _, err := s.server.FollowRoots(ctx, s.home); err != nil {
 		return home.Signed{}, err
 	}
-	a, err := s.server.Must(ctx, http.MethodGet, "targets.json", nil, nil)
+	raw, checksum, err := s.server.Targets(ctx)
 	if err != nil {
 		return home.Signed{}, err
 	}
-	if _, err := s.home.PullTargets(a.Body, a.Header.Get(reposerver.ChecksumHeader)); err != nil {
+	if _, err := s.home.PullTargets(raw, checksum); err != nil {
 		return home.Signed{}, err
 	}
 	if err := change(); err != nil {
@@ -104,10 +102,6 @@ func (s *signer) push(ctx context.Context, change func() error) (home.Signed, er
 	if err != nil {
 		return signed, err
 	}
-	if err := s.server.StageTwin(ctx, uptane.RoleTargets, signed.TUF); err != nil {
-		return signed, err
-	}
-	replaces := http.Header{http.CanonicalHeaderKey(reposerver.ChecksumHeader): {a.Header.Get(reposerver.ChecksumHeader)}}
-	_, err = s.server.Must(ctx, http.MethodPut, "targets", signed.Uptane, replaces)
+	_, err = s.server.PutTargets(ctx, signed, checksum)
 	return signed, err
 }

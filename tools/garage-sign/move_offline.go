@@ -38,7 +38,7 @@ func runMoveOffline(c *call) error {
 	if err := m.checkKeys(); err != nil {
 		return err
 	}
-	if m.r, err = c.remote(h); err != nil {
+	if m.r, err = c.repository(h); err != nil {
 		return err
 	}
 	for _, step := range []func() error{m.readRoot, m.readTargets, m.findOld, m.checkDirector, m.saveOld} {
@@ -95,16 +95,16 @@ func (m *move) readRoot() error {
 	if err != nil && !errors.Is(noLocal, home.ErrNotFound) {
 		return err
 	}
-	a, err := m.r.Must(m.ctx, http.MethodGet, "root.json", nil, nil)
+	newest, err := m.r.Root(m.ctx, 0)
 	if err != nil {
 		return err
 	}
-	if m.root, err = uptane.OpenRoot(uptane.Uptane, a.Body, nil, time.Time{}); err != nil {
+	if m.root, err = uptane.OpenRoot(uptane.Uptane, newest, nil, time.Time{}); err != nil {
 		return explained("the server's root is not valid: %w", err)
 	}
 	if noLocal != nil {
 		m.warn("there is no local root to verify the server's by; its word is taken for it")
-		_, err = m.h.PullRoot(a.Body, nil, false)
+		_, err = m.h.PullRoot(newest, nil, false)
 		return err
 	}
 	if string(local.Signed) != string(m.root.Signed) {
@@ -216,14 +216,6 @@ func (m *move) checkDirector() error {
 	return nil
 }
 
-// withheld reports whether a server says that it has no such private key or
-// gives none away.
-func withheld(err error) bool {
-	var no *reposerver.Refusal
-	return errors.As(err, &no) && (no.Status == http.StatusNotFound || no.Status == http.StatusMethodNotAllowed ||
-		no.Status == http.StatusForbidden || no.Status == http.StatusGone || no.Status == http.StatusNotImplemented || no.Code == "missing_entity")
-}
-
 // saveOld brings the old root key here, unless it is here.
 func (m *move) saveOld() error {
 	if m.h.Keys().HasPrivate(m.oldName) {
@@ -292,10 +284,7 @@ func (m *move) sign() (home.Signed, error) {
 }
 
 func (m *move) publish(signed home.Signed) error {
-	if err := m.r.StageTwin(m.ctx, uptane.RoleRoot, signed.TUF); err != nil {
-		return err
-	}
-	_, err := m.r.Must(m.ctx, http.MethodPost, "root", signed.Uptane, nil)
+	err := m.r.PutRoot(m.ctx, signed)
 	if reposerver.Refused(err, "invalid_root_role") {
 		return explained("the server refuses this root; nothing was changed there: %w", err)
 	}

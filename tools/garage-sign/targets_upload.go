@@ -38,7 +38,7 @@ func runTargetsUpload(c *call) error {
 	if !info.Mode().IsRegular() {
 		return explained("%s is no regular file", c.get("input"))
 	}
-	r, err := c.remote(h)
+	r, err := c.repository(h)
 	if err != nil {
 		return err
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"strconv"
 	"time"
 
 	"sealift/internal/home"
@@ -41,15 +40,46 @@ func runTargetsPush(c *call) error {
 	if checksum == home.ChecksumOf(signed.Uptane) {
 		return explained("version %d is already published; `targets sign` makes the next one", signed.Version)
 	}
-	r, err := c.remote(h)
+	r, err := c.repository(h)
 	if err != nil {
 		return err
 	}
-	if have, need, ok, err := h.Missing(signed.Uptane); err == nil && ok && have < need {
-		c.say("%d of %d keys have signed: this is proposed, to be published when the others have", have, need)
-		return c.propose(h, r, signed, checksum)
+	if short, err := c.signedByTooFew(h, r, signed, false); err != nil || short {
+		if err == nil {
+			err = c.propose(h, r, signed, checksum)
+		}
+		return err
 	}
-	return c.pushTargets(h, r, signed, checksum)
+	err = c.pushTargets(h, r, signed, checksum)
+	if reposerver.Refused(err, "invalid_offline_targets") { // a newer root may demand more
+		short, unclear := c.signedByTooFew(h, r, signed, true)
+		if unclear != nil {
+			return unclear
+		}
+		if short {
+			return c.propose(h, r, signed, checksum)
+		}
+	}
+	return err
+}
+
+// signedByTooFew reports whether the newest root demands more keys than have
+// signed, and says so. What the local root says is enough where it is content,
+// unless walk is set.
+func (c *call) signedByTooFew(h *home.Home, r *reposerver.Server, signed home.Signed, walk bool) (bool, error) {
+	have, need, ok, err := h.Missing(signed.Uptane)
+	if !walk && (err != nil || !ok || have >= need) {
+		return false, nil // the server is to say what it makes of it
+	}
+	if err := c.walkRoots(h, r); err != nil {
+		return false, err
+	}
+	have, need, ok, err = h.Missing(signed.Uptane)
+	if err != nil || !ok || have >= need {
+		return false, nil
+	}
+	c.say("%d of %d keys have signed: this is proposed, to be published when the others have", have, need)
+	return true, nil
 }
 
 // pushTargets sends signed targets that replace those of checksum. When somebody
@@ -58,7 +88,7 @@ func runTargetsPush(c *call) error {
 func (c *call) pushTargets(h *home.Home, r *reposerver.Server, signed home.Signed, checksum string) error {
 	var again *home.Again
 	for try := 1; ; try++ {
-		taken, err := c.put(r, signed, checksum)
+		taken, err := r.PutTargets(c.ctx, signed, checksum)
 		if err != nil && !overtaken(err) {
 			return err
 		}
@@ -121,23 +151,6 @@ func conflictError(err error) error {
 		"Run `targets pull`, make the change again, then `targets sign` and `targets push`", err)}
 }
 
-// put sends targets as they are and returns what the server calls them now.
-func (c *call) put(r *reposerver.Server, signed home.Signed, checksum string) (string, error) {
-	if err := r.StageTwin(c.ctx, uptane.RoleTargets, signed.TUF); err != nil {
-		return "", err
-	}
-	header := http.Header{}
-	if checksum != "" {
-		header.Set(reposerver.ChecksumHeader, checksum)
-	}
-	a, err := r.Must(c.ctx, http.MethodPut, "targets", signed.Uptane, header)
-	if err != nil {
-		return "", err
-	}
-	c.warnSize(a.Header.Get("x-ats-targets-role-size-limit"), len(signed.Uptane))
-	return a.Header.Get(reposerver.ChecksumHeader), nil
-}
-
 // isThis tells whether what a server sent is exactly this document.
 func isThis(raw []byte, signed home.Signed) bool {
 	doc, err := canonical.Normalize(raw, canonical.Options{ASCII: true})
@@ -172,39 +185,4 @@ func (c *call) again(h *home.Home, r *reposerver.Server, raw []byte, checksum st
 		c.say("Somebody else has pushed meanwhile; made the change again on targets version %d", again.Version-1)
 	}
 	return again, nil
-}
-
-// serverTargets fetches the server's targets, unverified, and their checksum,
-// after following its roots if walk is set.
-func (c *call) serverTargets(h *home.Home, r *reposerver.Server, walk bool) (raw []byte, checksum string, err error) {
-	if walk {
-		if err := c.walkRoots(h, r); err != nil {
-			return nil, "", err
-		}
-	}
-	a, err := r.Must(c.ctx, http.MethodGet, "targets.json", nil, nil)
-	if err != nil {
-		return nil, "", err
-	}
-	checksum = a.Header.Get(reposerver.ChecksumHeader)
-	if checksum == "" {
-		return nil, "", explained("the server sent targets without %s, so nothing could be pushed over them", reposerver.ChecksumHeader)
-	}
-	return a.Body, checksum, nil
-}
-
-// untrusted explains why what the server sent is not taken.
-func untrusted(err error) error {
-	if rootRefusal(err) || errors.Is(err, home.ErrNotFound) {
-		return explained("the server's targets cannot be trusted: %w", err)
-	}
-	return err
-}
-
-// warnSize tells in time that targets are about to outgrow what a server takes.
-func (c *call) warnSize(limit string, size int) {
-	n, err := strconv.Atoi(limit)
-	if err == nil && n > 0 && size > n/10*8 {
-		c.warn(fmt.Sprintf("targets have %d bytes, the server takes up to %d; `targets delete` removes old ones", size, n))
-	}
 }

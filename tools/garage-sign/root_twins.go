@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 
 	"sealift/internal/home"
@@ -12,11 +11,7 @@ import (
 // runRootTwins fills the gaps in the chain of roots that clients of TUF 1.0
 // follow: roots signed by another tool, or with signatures made elsewhere.
 func runRootTwins(c *call) error {
-	h, err := c.imageHome()
-	if err != nil {
-		return err
-	}
-	r, err := c.remote(h)
+	h, r, err := c.connect()
 	if err != nil {
 		return err
 	}
@@ -25,7 +20,7 @@ func runRootTwins(c *call) error {
 		return err
 	}
 	var state struct{ RootVersion, TUFRootVersion int64 }
-	if err := json.Unmarshal(a.Body, &state); err != nil || state.RootVersion-state.TUFRootVersion > maxRootSteps {
+	if err := json.Unmarshal(a.Body, &state); err != nil {
 		return errors.New("the server does not say which roots it has")
 	}
 	if state.TUFRootVersion == state.RootVersion {
@@ -35,13 +30,9 @@ func runRootTwins(c *call) error {
 	if err := c.walkRoots(h, r); err != nil {
 		return err
 	}
-	var chain [][]byte
-	for n := max(state.TUFRootVersion, 1); n <= state.RootVersion; n++ {
-		a, err := r.Must(c.ctx, http.MethodGet, fmt.Sprintf("%d.root.json", n), nil, nil)
-		if err != nil {
-			return err
-		}
-		chain = append(chain, a.Body)
+	chain, err := r.Roots(c.ctx, max(state.TUFRootVersion, 1), state.RootVersion)
+	if err != nil {
+		return err
 	}
 	twins, err := h.SignRootTwins(c.ctx, state.TUFRootVersion+1, chain)
 	if errors.Is(err, home.ErrNotFound) {

@@ -50,7 +50,7 @@ func (c *call) verifyUploaded(h *home.Home, name string, sum []byte, length int6
 	if err := uptane.CheckFilename(name); err != nil {
 		return err
 	}
-	r, err := c.remote(h)
+	r, err := c.repository(h)
 	if err != nil {
 		return err
 	}
@@ -114,11 +114,7 @@ func (c *call) askUploaded(r *reposerver.Server, name string) ([]byte, int64, er
 
 // runCleanOSTree asks the server to drop commits that no target names.
 func runCleanOSTree(c *call) error {
-	h, err := c.imageHome()
-	if err != nil {
-		return err
-	}
-	r, err := c.remote(h)
+	_, r, err := c.connect()
 	if err != nil {
 		return err
 	}
