@@ -37,16 +37,18 @@ type wireEvent struct {
 }
 
 // PutEvents stores a batch of events, each id once; the newest five thousand of
-// a device are kept. Elements that cannot be
-// read are logged and left out: a client that is refused sends the same batch
-// every ten seconds for ever and stalls its updates.
+// a device are kept. Elements that cannot be read, and a whole batch that cannot,
+// are logged and left out: a client that is refused sends the same batch every ten
+// seconds for ever and stalls its updates. It answers ErrTooManyEvents alone, upon
+// which clients send fewer.
 func (r *Registry) PutEvents(ctx context.Context, ns uptane.Namespace, device uptane.DeviceID, body []byte) error {
-	if _, err := compactJSON(body, MaxEvents); err != nil {
-		return err
+	if len(body) > MaxEvents {
+		return ErrTooManyEvents.Withf("the limit is %d bytes", MaxEvents)
 	}
 	var elements []json.RawMessage
 	if err := json.Unmarshal(body, &elements); err != nil {
-		return ErrMalformed.With("events: an array is expected")
+		r.log.Warn("a batch of events of a device was left out", "namespace", ns, "device", device, "bytes", len(body), "reason", err)
+		return nil
 	}
 	if len(elements) > maxEventItems {
 		return ErrTooManyEvents.Withf("the limit is %d", maxEventItems)
@@ -71,8 +73,8 @@ func (r *Registry) PutEvents(ctx context.Context, ns uptane.Namespace, device up
 }
 
 func (r *Registry) readEvent(raw json.RawMessage) (Event, error) {
-	if len(raw) > maxEvent {
-		return Event{}, fmt.Errorf("reading event: it is longer than %d bytes", maxEvent)
+	if _, err := compactJSON(raw, maxEvent); err != nil {
+		return Event{}, fmt.Errorf("reading event: %w", err)
 	}
 	var w wireEvent
 	if err := json.Unmarshal(raw, &w); err != nil {

@@ -146,7 +146,6 @@ func TestMalformedReportsChangeNothing(t *testing.T) {
 		"oversize":         r.PutSystemInfo(ctx, ns, dev, []byte(`"`+strings.Repeat("a", registry.MaxSystemInfo)+`"`)),
 		"network array":    r.PutNetwork(ctx, ns, dev, []byte(`[]`)),
 		"package unnamed":  r.PutPackages(ctx, ns, dev, []byte(`[{"name":"","version":"1"}]`)),
-		"events no array":  r.PutEvents(ctx, ns, dev, []byte(`{}`)),
 		"config not text":  r.PutConfig(ctx, ns, dev, []byte{0}),
 		"packages no list": r.PutPackages(ctx, ns, dev, []byte(`{"name":"x"}`)),
 	} {
@@ -169,10 +168,13 @@ func TestEventsAreStoredOnce(t *testing.T) {
 		r, ctx := open(t, d), t.Context()
 		dev, _, _ := r.EnsureDevice(ctx, ns, "truck-1")
 		batch := []byte(`[{"deviceTime":"2026-11-21T23:01:19Z","event":{"correlationId":"u1","ecu":"p","success":true},"eventType":{"id":"EcuDownloadCompleted","version":0},"id":"e1"},
-			{"id":7}, {"deviceTime":"1970","event":{"ecu":"p"},"eventType":{"id":"EcuDownloadStarted","version":0},"id":"e2"}]`)
+			{"id":7}, {"deviceTime":"1970","event":{"ecu":"p"},"eventType":{"id":"EcuDownloadStarted","version":0},"id":"e2"},
+			{"event":{"text":"\u0000"},"eventType":{"id":"X","version":0},"id":"e3"}, {"event":{"text":"` + "\xff" + `"},"eventType":{"id":"X","version":0},"id":"e4"}]`)
 		for range 3 {
-			if err := r.PutEvents(ctx, ns, dev, batch); err != nil {
-				t.Fatal(err)
+			for _, body := range [][]byte{batch, []byte(`{}`), []byte(`[{"id"`), nil, []byte("\xff")} {
+				if err := r.PutEvents(ctx, ns, dev, body); err != nil {
+					t.Fatalf("%q: %v", body, err)
+				}
 			}
 		}
 		if _, total, err := r.Events(ctx, ns, dev, "", 0, 10); err != nil || total != 2 {
