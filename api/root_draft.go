@@ -88,11 +88,12 @@ func (s *server) postRootDraft(c *gin.Context) {
 		Expires    *time.Time                     `json:"expires"`
 		Roles      map[uptane.Role]ceremony.Trust `json:"roles"`
 		Rotate     []uptane.Role                  `json:"rotate"`
+		KeyType    string                         `json:"keyType"`
 	}
 	err := web.DecodeJSON(c, maxRoot, &ask)
 	var d keys.Draft
 	if err == nil {
-		request := keys.DraftRequest{Repository: ask.Repository, Replaces: ask.Replaces, Roles: ask.Roles, Rotate: ask.Rotate}
+		request := keys.DraftRequest{Repository: ask.Repository, Replaces: ask.Replaces, Roles: ask.Roles, Rotate: ask.Rotate, KeyType: ask.KeyType}
 		if ask.Expires != nil {
 			request.Expires = *ask.Expires
 		}

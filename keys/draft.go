@@ -40,6 +40,7 @@ type DraftRequest struct {
 	Expires    time.Time                      // zero: a year from now
 	Roles      map[uptane.Role]ceremony.Trust // those that change
 	Rotate     []uptane.Role                  // online roles that get new keys, made here, as many as they have
+	KeyType    string                         // of these: ed25519, rsa2048, rsa3072, rsa4096; "" as the keys that go
 }
 
 // Draft is a root that people are signing.
@@ -70,9 +71,14 @@ func (v *Vault) DraftRoot(ctx context.Context, ns uptane.Namespace, ask DraftReq
 	now := v.now()
 	made := []madeKey{}
 	for _, role := range ask.Rotate {
+		gone := model.Roles[role].Keys
 		trust := ceremony.Trust{Threshold: model.Roles[role].Threshold}
-		for range max(len(model.Roles[role].Keys), 1) {
-			k, err := v.makeOnline(ctx, ns, ask.Repository, role, "")
+		for i := range max(len(gone), 1) {
+			keytype := ask.KeyType
+			if keytype == "" && i < len(gone) {
+				keytype = successorType(gone[i])
+			}
+			k, err := v.makeOnline(ctx, ns, ask.Repository, role, keytype)
 			if err != nil {
 				return Draft{}, err
 			}

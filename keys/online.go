@@ -141,6 +141,15 @@ func newPrivateKey(keytype string) (crypto.Signer, error) {
 	return rsa.GenerateKey(rand.Reader, bits)
 }
 
+// successorType is the type of the key that takes the place of another: the same,
+// or the default where keys like it are made no more.
+func successorType(gone uptane.Key) string {
+	if _, err := bitsOf(gone.Algorithm()); err != nil {
+		return ""
+	}
+	return gone.Algorithm()
+}
+
 // bitsOf returns the size of an RSA key of that type, 0 for Ed25519.
 func bitsOf(keytype string) (int, error) {
 	switch strings.ToLower(keytype) {

@@ -33,6 +33,36 @@ func TestKeyIDVector(t *testing.T) {
 	}
 }
 
+// A successor is sealed, and of the type of the key that goes, or of the one that is
+// asked for.
+func TestSuccessors(t *testing.T) {
+	k := home.OpenKeyring(t.TempDir(), home.Options{Passphrases: pass(map[string]string{"GARAGE_SIGN_PASSPHRASE": "of the desk"})})
+	gone, err := k.Generate("old", home.RSA, 2048, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	elsewhere, err := home.OpenKeyring(t.TempDir(), home.Options{}).Generate("other", home.Ed25519, 0, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name, keytype string
+		gone          uptane.Key
+		want          string
+	}{{"same", "", gone, "rsa2048"}, {"other", "ed25519", gone, "ed25519"}, {"of-others", "", elsewhere, "ed25519"}} {
+		key, err := k.Successor(c.name, c.gone, c.keytype)
+		if err != nil || key.Algorithm() != c.want || key == c.gone {
+			t.Errorf("%s: %s, %v", c.name, key.Algorithm(), err)
+		}
+		if _, sec, err := k.Export(c.name); err != nil || !bytes.Contains(sec, []byte("ciphertext")) {
+			t.Errorf("%s is not sealed: %v", c.name, err)
+		}
+	}
+	if _, err := k.Successor("bad", gone, "ecdsa"); !errors.Is(err, uptane.ErrKey) || k.Has("bad") {
+		t.Errorf("an ECDSA key: %v", err)
+	}
+}
+
 func TestPrivateKeyForms(t *testing.T) {
 	k := home.OpenKeyring(t.TempDir(), home.Options{})
 	ed, err := k.Generate("ed", home.Ed25519, 0, false)

@@ -2,6 +2,7 @@ package home
 
 import (
 	"crypto"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -142,4 +143,33 @@ func (k *Keyring) UseToken(name, uri string, bits int) (uptane.Key, error) {
 		return uptane.Key{}, err
 	}
 	return key, k.store(name, pub, []byte(strings.TrimSpace(uri)+"\n"))
+}
+
+// Successor makes the key that takes the place of another one: of keytype, or of the
+// other's type for "", in the token where the other one is, or else in a file that is
+// sealed as by Generate. Errors are those of Generate and of UseToken.
+func (k *Keyring) Successor(name string, gone uptane.Key, keytype string) (uptane.Key, error) {
+	if keytype == "" {
+		keytype = gone.Algorithm()
+		if _, _, err := ParseKeyType(keytype); err != nil {
+			keytype = "" // keys like it are made no more
+		}
+	}
+	kind, bits, err := ParseKeyType(keytype)
+	if err != nil {
+		return uptane.Key{}, err
+	}
+	old := k.Named(gone)
+	if old == "" {
+		return k.Generate(name, kind, bits, true)
+	}
+	raw, err := readFile(k.file(old, ".sec"), maxKeyFile)
+	if err != nil || formOf(raw) != token {
+		return k.Generate(name, kind, bits, true)
+	}
+	uri, err := hsm.Beside(string(raw), fmt.Sprintf("sealift-%s-%.8s", name, strings.ToLower(rand.Text())))
+	if err != nil {
+		return uptane.Key{}, fmt.Errorf("making key %s in the token of %s: %w", name, old, err)
+	}
+	return k.UseToken(name, uri, bits)
 }

@@ -121,6 +121,23 @@ func In(token, object string) (string, error) {
 	return text + ";object=" + url.PathEscape(object), nil
 }
 
+// Beside names another key in the token of a key, without its PIN, as what is made of
+// it is handed on. Errors wrap ErrURI, also where the key's URI names no token.
+func Beside(key, object string) (string, error) {
+	u, err := parse(key)
+	if err != nil {
+		return "", err
+	}
+	var token []string
+	if u.token != "" {
+		token = append(token, "token="+url.PathEscape(u.token))
+	}
+	if u.serial != "" {
+		token = append(token, "serial="+url.PathEscape(u.serial))
+	}
+	return In("pkcs11:"+strings.Join(token, ";"), object)
+}
+
 // Check reads a URI without opening anything. Errors wrap ErrURI.
 func Check(text string) error {
 	_, err := parse(text)

@@ -41,6 +41,20 @@ func TestKeysOfAToken(t *testing.T) {
 	}
 }
 
+func TestKeyBesideAnother(t *testing.T) {
+	for key, want := range map[string]string{
+		"pkcs11:token=ours;object=root?pin-value=1234\n":         "pkcs11:token=ours;object=next%201",
+		"pkcs11:serial=1%3B2;id=%01;token=a%20b;object=x":        "pkcs11:token=a%20b;serial=1%3B2;object=next%201",
+		"pkcs11:object=root":                                     "", // in which token?
+		"pkcs11:token=ours;object=root;module-path=/tmp/evil.so": "",
+	} {
+		got, err := hsm.Beside(key, "next 1")
+		if got != want || (err != nil) != (want == "") || err != nil && !errors.Is(err, hsm.ErrURI) {
+			t.Errorf("beside %q: %q, %v", key, got, err)
+		}
+	}
+}
+
 func FuzzURI(f *testing.F) {
 	f.Add("pkcs11:token=sealift;object=root?pin-source=file:/x")
 	f.Add("pkcs11:id=%ff;;&")

@@ -27,6 +27,7 @@ func commands() *command {
 				{name: "key-name", short: "k", arg: "NAME", required: true, help: "key to put into it"},
 				{name: "output", short: "o", arg: "FILE", required: true, help: "archive to write"},
 				{name: "propose", help: "leave the private key out: what is signed with the archive waits at the server for others to sign"},
+				{name: "reseal", help: "seal the private key under another passphrase: GARAGE_SIGN_ARCHIVE_PASSPHRASE, GARAGE_SIGN_ARCHIVE_PASSPHRASE_FILE or one that is asked for"},
 			}},
 			{name: "import-client-cert", help: "identify to the server with a certificate from now on", run: runImportCert, options: []option{
 				repoOption(),

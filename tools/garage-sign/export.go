@@ -13,8 +13,9 @@ import (
 )
 
 // runExport writes an archive in which a local key is the targets key. The key
-// goes into it as it is stored here: sealed where it is sealed; or not at all,
-// for builds that may only propose.
+// goes into it as it is stored here: sealed where it is sealed; or sealed anew, so
+// that builds do not get the passphrase of the home; or not at all, for builds that
+// may only propose.
 func runExport(c *call) error {
 	h, err := c.imageHome()
 	if err != nil {
@@ -24,8 +25,20 @@ func runExport(c *call) error {
 	if err != nil {
 		return err
 	}
-	if c.has("propose") {
+	switch {
+	case c.has("propose") && c.has("reseal"):
+		return usagef("--propose leaves out what --reseal seals")
+	case c.has("propose"):
 		sec = []byte("propose\n")
+	case c.has("reseal"):
+		phrases := &home.Passphrases{Getenv: c.getenv, Names: []string{"GARAGE_SIGN_ARCHIVE_PASSPHRASE"}, Prompt: c.prompt}
+		secret, err := phrases.Choose("the archive")
+		if err != nil {
+			return err
+		}
+		if sec, err = h.Keys().ExportSealed(c.get("key-name"), secret); err != nil {
+			return err
+		}
 	}
 	hub := h.Config().TreeHub
 	if a := h.Config().Auth; a == nil || a.OAuth2 == nil {

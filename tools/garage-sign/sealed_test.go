@@ -39,6 +39,32 @@ func TestSealedTargetsKey(t *testing.T) {
 	}
 }
 
+// Builds get an archive with a passphrase of its own: it does not open the home, nor
+// the home's the archive.
+func TestArchiveWithItsOwnPassphrase(t *testing.T) {
+	r := newRepository(t, true)
+	s := newShell(t)
+	s.env["GARAGE_SIGN_PASSPHRASE"] = "of the desk"
+	box, err := r.offline.Keys().ExportSealed("targets", []byte("of the desk"))
+	check(t, err)
+	s.credentials(r, map[string]string{"targets.sec": string(box)})
+	s.must("init -r desk -h $D -c $D/credentials.zip")
+	export := "export-credentials -r desk -h $D -k targets -o $D/build.zip --reseal"
+	s.fails(3, "set GARAGE_SIGN_ARCHIVE_PASSPHRASE", export)
+	s.env["GARAGE_SIGN_ARCHIVE_PASSPHRASE"] = "of the build"
+	s.fails(255, "leaves out", export+" --propose")
+	s.must(export)
+	s.must("init -r build -h $D -c $D/build.zip")
+	s.must("targets pull -r build -h $D")
+	sign := "targets sign -r build -h $D --key-name targets --expire-after 1M"
+	s.fails(3, "the passphrase of GARAGE_SIGN_PASSPHRASE", sign)
+	s.env["GARAGE_SIGN_PASSPHRASE"] = "of the build"
+	s.must(sign)
+	if _, err := home.Unseal([]byte(s.file("desk/keys/targets.sec")), []byte("of the build")); err == nil {
+		t.Error("the passphrase of the build opens the home")
+	}
+}
+
 func TestMoveOfflineWithoutNewKeys(t *testing.T) {
 	r := newRepository(t, false)
 	r.giveKeys()

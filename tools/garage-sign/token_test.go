@@ -39,6 +39,15 @@ func TestKeysInAToken(t *testing.T) {
 	s.fails(255, "library is named", generate+"-n hsm-root --pkcs11 pkcs11:token=ours;object=root?module-path=/tmp/x.so")
 	s.must(generate + "-n hsm-root --pkcs11 pkcs11:token=ours;object=root")
 	s.must(generate + "-n hsm-targets -t rsa --keysize 2048 --pkcs11 pkcs11:token=ours;object=targets")
+	// What takes the place of a key in a token is made there, of the same type.
+	ring := home.OpenKeyring(filepath.Join(s.dir, "image", "keys"), home.Options{Passphrases: &home.Passphrases{Getenv: func(name string) string { return s.env[name] }}})
+	gone, err := ring.Public("hsm-targets")
+	check(t, err)
+	next, err := ring.Successor("hsm-next", gone, "")
+	check(t, err)
+	if at := s.file("image/keys/hsm-next.sec"); next == gone || next.Algorithm() != "rsa2048" || !strings.HasPrefix(at, "pkcs11:token=ours;object=sealift-hsm-next-") {
+		t.Errorf("the successor is %s at %q", next.Algorithm(), at)
+	}
 	if got := s.file("image/keys/hsm-root.sec"); got != "pkcs11:token=ours;object=root\n" {
 		t.Errorf("the private key file has %q", got)
 	}

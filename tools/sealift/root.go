@@ -139,6 +139,7 @@ type rootRequest struct {
 	Expires    *time.Time                  `json:"expires,omitempty"`
 	Roles      map[uptane.Role]model.Trust `json:"roles,omitempty"`
 	Rotate     []uptane.Role               `json:"rotate,omitempty"`
+	KeyType    string                      `json:"keyType,omitempty"`
 }
 
 func newRootDraft(f *operatorFlags) *cobra.Command {

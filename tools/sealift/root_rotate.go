@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -18,7 +19,6 @@ import (
 type rotation struct {
 	*desk
 	ask     rootRequest
-	made    []string // new offline keys, by name
 	targets []string // keys of the image targets from then on that are at hand
 	waiting bool     // others must sign
 }
@@ -26,6 +26,7 @@ type rotation struct {
 func newRootRotate(f *operatorFlags) *cobra.Command {
 	var name string
 	var roles []string
+	var keytype string
 	var replace bool
 	var at deskFlags
 	c := f.speak(&cobra.Command{Use: "rotate --role ROLE,...", Short: "Give roles new keys: online ones on the server, offline ones in the signing home", Args: args(cobra.NoArgs),
@@ -34,8 +35,13 @@ signing home), drafts the root that names them, shows it, signs it with the keys
 publishes it when these are enough; else it waits for the others (sealift root sign). The server
 keeps its old keys until the root is published, and deletes them with that.
 
-Of an offline role the keys in your home are replaced, not those of other people. When the image
-targets key changes, the targets are signed anew and pushed at once.`},
+Of an offline role the keys in your home are replaced, not those of other people; the successor of a
+key in a PKCS#11 token is made in that token. When the image targets key changes, the targets are
+signed anew and pushed at once, and builds need a new archive: it is said how.`,
+		Example: `  sealift root rotate --role snapshot,timestamp                 # online keys of both repositories
+  sealift root rotate --role targets --repository director
+  sealift root rotate --role root --repository image --home bob # your own root key, in your own home
+  sealift root rotate --role all                                # everything, with the offline folder`},
 		func(k *client, c *cobra.Command, _ []string) error {
 			list := repositories
 			if name != "" {
@@ -52,12 +58,15 @@ targets key changes, the targets are signed anew and pushed at once.`},
 			if err != nil {
 				return err
 			}
+			if _, _, err := home.ParseKeyType(keytype); err != nil {
+				return usage(fmt.Errorf("reading --key-type: %w", err))
+			}
 			for _, repo := range list {
 				d, err := openDesk(c.Context(), k, at, repo)
 				if err != nil {
 					return err
 				}
-				if err := d.rotate(c.Context(), wanted, replace); err != nil {
+				if err := d.rotate(c.Context(), wanted, keytype, replace); err != nil {
 					return err
 				}
 			}
@@ -66,6 +75,7 @@ targets key changes, the targets are signed anew and pushed at once.`},
 	at.bind(c)
 	repositoryFlag(c, &name)
 	c.Flags().StringSliceVar(&roles, "role", nil, "root, targets, snapshot, timestamp, or all")
+	c.Flags().StringVar(&keytype, "key-type", "", "ed25519, rsa2048, rsa3072 or rsa4096 (default: that of the key that goes)")
 	c.Flags().BoolVar(&replace, "replace", false, "give up the draft that waits and its signatures")
 	return c
 }
@@ -91,8 +101,8 @@ func rolesOf(names []string) ([]uptane.Role, error) {
 
 // rotate replaces the keys of roles: all that are online, and of an offline role
 // those that are in this home.
-func (d *desk) rotate(ctx context.Context, roles []uptane.Role, replace bool) error {
-	r := &rotation{desk: d, ask: rootRequest{Repository: d.repo, Roles: map[uptane.Role]model.Trust{}}}
+func (d *desk) rotate(ctx context.Context, roles []uptane.Role, keytype string, replace bool) error {
+	r := &rotation{desk: d, ask: rootRequest{Repository: d.repo, Roles: map[uptane.Role]model.Trust{}, KeyType: keytype}}
 	for _, role := range roles {
 		if model.Online(d.repo, role) {
 			r.ask.Rotate = append(r.ask.Rotate, role)
@@ -115,7 +125,8 @@ func (d *desk) rotate(ctx context.Context, roles []uptane.Role, replace bool) er
 }
 
 // replaceKeys lets others sign for an offline role in place of gone: those given,
-// or new keys that are made in this home, as many as go.
+// or new keys that are made in this home, as many as go, each of the type and at the
+// place of the one that goes.
 func (r *rotation) replaceKeys(role uptane.Role, gone, given []uptane.Key) error {
 	t := model.Trust{Threshold: r.before.Roles[role].Threshold}
 	for _, key := range r.before.Roles[role].Keys {
@@ -125,13 +136,12 @@ func (r *rotation) replaceKeys(role uptane.Role, gone, given []uptane.Key) error
 	}
 	t.Keys = append(t.Keys, given...)
 	if len(given) == 0 {
-		for range gone {
+		for _, old := range gone {
 			name := r.freeName(string(role))
-			key, err := r.home.Keys().Generate(name, home.Ed25519, 0, true)
+			key, err := r.home.Keys().Successor(name, old, r.ask.KeyType)
 			if err != nil {
 				return err
 			}
-			r.made = append(r.made, name)
 			t.Keys = append(t.Keys, key)
 			fmt.Fprintf(r.out, "Made key %s in %s\n", name, r.home.Dir())
 		}
@@ -208,5 +218,7 @@ func (r *rotation) renewTargets(ctx context.Context, checksum string) error {
 		return fmt.Errorf("%w\nThe root is published; devices refuse the targets until they are signed with its keys: garage-sign targets sign, targets push", err)
 	}
 	fmt.Fprintf(r.out, "Published targets version %d, signed with the new key, valid until %s\n", signed.Version, signed.Expires.Format("2006-01-02"))
+	fmt.Fprintf(r.out, "What builds have can sign no more. A new archive: garage-sign export-credentials --home-dir %s --repo %s --key-name %s --reseal --output build.zip\n",
+		filepath.Dir(r.home.Dir()), filepath.Base(r.home.Dir()), r.targets[0])
 	return r.home.Pushed(uptane.RoleTargets, signed, now)
 }

@@ -6,9 +6,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"sealift/internal/home"
 	"sealift/internal/reposerver"
+	"sealift/uptane"
 )
 
 // publishTries is how often targets are made anew because somebody else
@@ -51,7 +53,10 @@ func openSigner(ctx context.Context, archive, cacert string, warnings io.Writer)
 		return nil, err
 	}
 	s.server = reposerver.New(reposerver.Config{URL: s.home.Config().BaseURL(), Client: client, Agent: "sealift/" + version, Warn: warn})
-	return s, nil
+	if _, err := s.server.FollowRoots(ctx, s.home); err != nil {
+		return nil, err
+	}
+	return s, s.trusted()
 }
 
 func (s *signer) close() {
@@ -104,4 +109,21 @@ func (s *signer) push(ctx context.Context, change func() error) (home.Signed, er
 	}
 	_, err = s.server.PutTargets(ctx, signed, checksum)
 	return signed, err
+}
+
+// trusted refuses a key that the newest root names no longer, before anything is sent.
+func (s *signer) trusted() error {
+	root, err := s.home.Root()
+	if err != nil {
+		return err
+	}
+	ring, err := uptane.RingOf(uptane.Uptane, &root.Payload, uptane.RoleTargets)
+	if err != nil {
+		return err
+	}
+	key, err := s.home.Keys().Public("targets")
+	if err != nil || slices.Contains(ring.Keys, key) {
+		return nil // without a key signing says what is missing
+	}
+	return fmt.Errorf("the key in the archive is no targets key of root version %d: ask whoever has the offline keys for a new archive (garage-sign export-credentials)", root.Payload.Version)
 }
