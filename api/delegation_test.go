@@ -310,6 +310,9 @@ func TestEditsOverHTTP(t *testing.T) {
 	until := time.Now().AddDate(0, 6, 0).UTC().Truncate(time.Second)
 	resp, body = e.ask("PUT", "/targets/expire/not-before", "signer", []byte(`{"expireAt":"`+until.Format(time.RFC3339)+`"}`))
 	e.want(204, "", resp, body)
+	if acts, err := e.vault.Acts(t.Context(), "default", "", 1); err != nil || len(acts) != 1 || acts[0].Action != "not-before.set" || acts[0].Actor != "token:1" {
+		t.Errorf("%+v, %v", acts, err)
+	}
 	for _, name := range []string{"snapshot", "timestamp"} {
 		resp, body = e.ask("GET", "/"+name+".json", "reader", nil)
 		e.want(200, `"expires":"`+until.Format(time.RFC3339)+`"`, resp, body)

@@ -87,7 +87,7 @@ func newRepoEdge(t *testing.T) *repoEdge {
 		return web.Caller{Kind: web.Token, Namespace: "default", Token: "1", Permissions: scope.Permissions(), Confined: confined}, nil
 	}
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
-	if handler, err = api.RepoHandler(r, e.url, identify, log); err != nil {
+	if handler, err = api.RepoHandler(r, e.vault, e.url, identify, log); err != nil {
 		t.Fatal(err)
 	}
 	e.makeRoot(r)
@@ -300,6 +300,8 @@ func TestRootOverHTTP(t *testing.T) {
 	e.want(200, `"version":2`, resp, body)
 	resp, body = e.ask("PUT", "/tuf/targets", "signer", e.targets(1, nil))
 	e.want(400, "gate_refused", resp, body)
+	resp, body = e.ask("PUT", "/root/rotate", "signer", nil)
+	e.want(412, "role_key_not_found", resp, body)
 	resp, body = e.ask("PUT", "/tuf/other", "signer", nil)
 	e.want(404, "", resp, body)
 }
@@ -358,7 +360,7 @@ func TestImageOverHTTP(t *testing.T) {
 	resp, body = e.ask("GET", "/targets/fw/main-1", "reader", nil, "Range", "bytes=1495-")
 	e.want(206, "56789", resp, body)
 	resp, body = e.ask("HEAD", "/targets/fw/main-1", "reader", nil)
-	if e.want(200, "", resp, body); resp.ContentLength != 1500 || body != "" {
+	if e.want(200, "", resp, body); resp.ContentLength != 1500 || body != "" || resp.Header.Get("x-ats-tuf-repo-id") == "" {
 		t.Errorf("HEAD: %d %q", resp.ContentLength, body)
 	}
 	resp, body = e.ask("GET", "/target_items?nameContains=MAIN&limit=1", "reader", nil)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jmoiron/sqlx"
+
 	"sealift/internal/db"
 	"sealift/internal/fault"
 	"sealift/uptane"
@@ -119,18 +121,49 @@ func (row repositoryRow) policy() Policy {
 	return Policy{MinTargetsLife: time.Duration(row.MinLife) * time.Millisecond}
 }
 
+// Within is what is done in the same transaction as a change, such as auditing it:
+// both happen, or neither.
+type Within func(context.Context, *sqlx.Tx) error
+
 // SetPolicy changes it for what is pushed from now on. It answers ErrInvalid and
 // ErrNoRepository.
-func (r *Repo) SetPolicy(ctx context.Context, ns uptane.Namespace, p Policy) error {
+func (r *Repo) SetPolicy(ctx context.Context, ns uptane.Namespace, p Policy, also ...Within) error {
 	if p.MinTargetsLife < 0 || p.MinTargetsLife > MaxTargetsLife {
 		return ErrInvalid.Withf("a life is 0 to %d days", MaxTargetsLife/day)
 	}
-	found, err := r.store.setMinLife(ctx, ns, p.MinTargetsLife)
-	if err != nil {
-		return fmt.Errorf("setting the policy of %s: %w", ns, err)
-	}
-	if !found {
+	err := r.within(ctx, also, func(ctx context.Context, tx *sqlx.Tx) error { return r.store.setMinLife(ctx, tx, ns, p.MinTargetsLife) })
+	return r.settled(ns, "setting the policy", err)
+}
+
+// SetNotBefore lets nothing that is signed here end before a time, the past for no
+// such wish: for devices that will be without a network. What is online is signed
+// anew, no longer than its root lives; what people sign is proposed so. It answers
+// ErrNoRepository.
+func (r *Repo) SetNotBefore(ctx context.Context, ns uptane.Namespace, at time.Time, also ...Within) error {
+	err := r.within(ctx, also, func(ctx context.Context, tx *sqlx.Tx) error { return r.store.setNotBefore(ctx, tx, ns, at.UnixMilli()) })
+	return r.settled(ns, "setting the earliest expiry", err)
+}
+
+// within makes a change and what belongs to it in one transaction.
+func (r *Repo) within(ctx context.Context, also []Within, change Within) error {
+	return r.store.db.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		err := change(ctx, tx)
+		for _, do := range also {
+			if err == nil {
+				err = do(ctx, tx)
+			}
+		}
+		return err
+	})
+}
+
+// settled ends a change of a repository's settings.
+func (r *Repo) settled(ns uptane.Namespace, doing string, err error) error {
+	if errors.Is(err, db.ErrNoRows) {
 		return ErrNoRepository
+	}
+	if err != nil {
+		return fmt.Errorf("%s of %s: %w", doing, ns, err)
 	}
 	r.forget(ns)
 	return nil

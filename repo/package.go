@@ -139,19 +139,3 @@ func packageOf(row delegatedTarget) (Package, error) {
 	p.Proprietary = c.Extra
 	return p, nil
 }
-
-// SetNotBefore lets nothing that is signed here end before a time, the past for no
-// such wish: for devices that will be without a network. What is online is signed
-// anew, no longer than its root lives; what people sign is proposed so. It answers
-// ErrNoRepository.
-func (r *Repo) SetNotBefore(ctx context.Context, ns uptane.Namespace, at time.Time) error {
-	found, err := r.store.setNotBefore(ctx, ns, at.UnixMilli())
-	if err != nil {
-		return fmt.Errorf("setting the earliest expiry of %s: %w", ns, err)
-	}
-	if !found {
-		return ErrNoRepository
-	}
-	r.forget(ns)
-	return nil
-}

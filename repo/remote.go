@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/jmoiron/sqlx"
+
 	"sealift/internal/fault"
 	"sealift/uptane"
 )
@@ -53,7 +55,7 @@ type Secrets interface {
 // headers, and fetches and publishes them. Nothing is kept of an address from
 // which that fails. It answers ErrInvalid, ErrRemoteFetch, ErrRemoteParse, or what
 // [Repo.PutDelegation] answers.
-func (r *Repo) SetRemote(ctx context.Context, ns uptane.Namespace, role uptane.Role, uri string, headers map[string]string, name, by string) error {
+func (r *Repo) SetRemote(ctx context.Context, ns uptane.Namespace, role uptane.Role, uri string, headers map[string]string, name, by string, also ...Within) error {
 	if err := checkRemote(uri, headers); err != nil {
 		return err
 	}
@@ -76,7 +78,9 @@ func (r *Repo) SetRemote(ctx context.Context, ns uptane.Namespace, role uptane.R
 			return fmt.Errorf("sealing headers of remote %s of %s: %w", role, ns, err)
 		}
 	}
-	return r.fetchRemote(ctx, ns, row, headers, by, r.store.saveRemote)
+	return r.fetchRemote(ctx, ns, row, headers, by, func(ctx context.Context, ns uptane.Namespace, row remoteRow) error {
+		return r.within(ctx, also, func(ctx context.Context, tx *sqlx.Tx) error { return r.store.saveRemote(ctx, tx, ns, row) })
+	})
 }
 
 // RefreshRemote fetches and publishes metadata of a role again. It answers

@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/jmoiron/sqlx"
+
 	"sealift/uptane"
 )
 
@@ -20,12 +22,17 @@ func (s store) targetsEnd(ctx context.Context, ns uptane.Namespace) (version int
 	return row.Version, time.UnixMilli(row.Expires).UTC(), err
 }
 
-// setMinLife changes the policy.
-func (s store) setMinLife(ctx context.Context, ns uptane.Namespace, life time.Duration) (bool, error) {
-	done, err := s.db.ExecContext(ctx, `UPDATE repo_repository SET min_targets_life = $2 WHERE namespace = $1`, ns, life.Milliseconds())
-	if err != nil {
-		return false, err
-	}
-	n, err := done.RowsAffected()
-	return n > 0, err
+// setMinLife changes the policy, and returns db.ErrNoRows where there is no
+// repository.
+func (s store) setMinLife(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, life time.Duration) error {
+	var id string
+	return tx.GetContext(ctx, &id, `UPDATE repo_repository SET min_targets_life = $2 WHERE namespace = $1 RETURNING id`, ns, life.Milliseconds())
+}
+
+// setNotBefore says before when nothing that is signed may end, and tells every
+// replica. It returns db.ErrNoRows where there is no repository.
+func (s store) setNotBefore(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, at int64) error {
+	var id string
+	return tx.GetContext(ctx, &id,
+		`UPDATE repo_repository SET not_before = $2, generation = generation + 1 WHERE namespace = $1 RETURNING id`, ns, at)
 }

@@ -81,18 +81,6 @@ func (s store) dropNote(ctx context.Context, ns uptane.Namespace, n noteTable, f
 	return rows > 0, err
 }
 
-// setNotBefore says before when nothing that is signed may end, and tells every
-// replica.
-func (s store) setNotBefore(ctx context.Context, ns uptane.Namespace, at int64) (bool, error) {
-	done, err := s.db.ExecContext(ctx,
-		`UPDATE repo_repository SET not_before = $2, generation = generation + 1 WHERE namespace = $1`, ns, at)
-	if err != nil {
-		return false, err
-	}
-	rows, err := done.RowsAffected()
-	return rows > 0, err
-}
-
 // packageRows returns the targets of the top level and of the delegated roles in
 // force, with the role that names each, of that name and version if they are
 // given, whose name contains text.

@@ -53,8 +53,8 @@ func (s store) fetchedRemote(ctx context.Context, ns uptane.Namespace, r remoteR
 }
 
 // saveRemote keeps it of a role that somebody delegates to.
-func (s store) saveRemote(ctx context.Context, ns uptane.Namespace, r remoteRow) error {
-	_, err := s.db.ExecContext(ctx,
+func (s store) saveRemote(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, r remoteRow) error {
+	_, err := tx.ExecContext(ctx,
 		`INSERT INTO repo_remote (namespace, role, uri, headers, friendly_name, fetched_at)
 		SELECT namespace, role, $3, $4, $5, $6 FROM repo_delegation WHERE namespace = $1 AND role = $2 AND parent <> ''
 		ON CONFLICT (namespace, role) DO UPDATE SET uri = excluded.uri, headers = excluded.headers,
