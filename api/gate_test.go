@@ -1,10 +1,13 @@
 package api_test
 
 import (
+	"bytes"
 	"crypto"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -51,6 +54,14 @@ func in(old, with string) func(*testing.T, string) string {
 	return func(t *testing.T, text string) string { return replaced(t, text, old, with) }
 }
 
+func inHex(t *testing.T, doc string) string {
+	e, err := uptane.ParseEnvelope(uptane.Uptane, []byte(doc))
+	check(t, err)
+	_, rest, _ := strings.Cut(doc, `"sig":"`)
+	old, _, _ := strings.Cut(rest, `"`)
+	return replaced(t, doc, old, fmt.Sprintf("%x", e.Signatures[0].Sig))
+}
+
 func deviceRules() []deviceRule {
 	long := strings.Repeat("x", 65<<10)
 	const entry = `"hashes":{"sha256":"`
@@ -66,124 +77,221 @@ func deviceRules() []deviceRule {
 			sig, _, _ := strings.Cut(rest, "]")
 			return replaced(t, doc, sig, sig+","+sig)
 		}, refused: "aktualizr signature-duplicate"},
-		{line: 3, name: "signature in hex", envelope: func(t *testing.T, doc string) string {
-			e, err := uptane.ParseEnvelope(uptane.Uptane, []byte(doc))
-			check(t, err)
-			_, rest, _ := strings.Cut(doc, `"sig":"`)
-			old, _, _ := strings.Cut(rest, `"`)
-			return replaced(t, doc, old, fmt.Sprintf("%x", e.Signatures[0].Sig))
-		}, refused: "aktualizr signature-encoding"},
+		{line: 3, name: "signature in hex", envelope: inHex, refused: "aktualizr signature-encoding"},
 		{line: 4, name: "ecdsa key in a root", root: true, edit: in(`"keys":{`, `"keys":{"0":{"keytype":"ecdsa","keyval":{"public":"00"}},`), refused: "aktualizr key-type"},
-		{line: 4, name: "ecdsa key of a delegation", edit: in(`"expires"`, `"delegations":{"keys":{"0":{"keytype":"ECPRIME256V1","keyval":{"public":"00"}}},"roles":[]},"expires"`), refused: "aktualizr key-type"},
+		{line: 3, name: "signature of a root in hex", root: true, envelope: inHex, refused: "aktualizr signature-encoding"},
+		{line: 4, name: "ecdsa key of a delegation", edit: in(`"keys":{`, `"keys":{"0":{"keytype":"ECPRIME256V1","keyval":{"public":"00"}},`), refused: "aktualizr key-type"},
+		{line: 4, name: "reserved name of a delegation", edit: func(t *testing.T, p string) string {
+			return regexp.MustCompile(`"name":"[a-z]+","paths"`).ReplaceAllString(p, `"name":"Snapshot","paths"`)
+		}, refused: "aktualizr name"},
+		{line: 4, name: "delegation that no number of signatures reaches", edit: in(`"threshold":1`, `"threshold":2`), refused: "uptane key"},
 		{line: 5, name: "fraction of a second", edit: in(`Z","targets"`, `.5Z","targets"`), refused: "aktualizr expires-format"},
 		{line: 5, name: "offset instead of Z", edit: in(`:00Z","targets"`, `+00:00","targets"`), refused: "aktualizr expires-format"},
 		{line: 5, name: "fraction in a root", root: true, edit: in(`Z","keys"`, `.5Z","keys"`), refused: "aktualizr expires-format"},
+		{line: 5, name: "20 letters", edit: in(`2099-01-01T00:00:00Z`, `xxxxxxxxxxxxxxxxxxxZ`), refused: "uptane form"},
 		{line: 7, name: "beyond ASCII", edit: in(`"name":"a"`, `"name":"ü"`), refused: "uptane json-ascii"},
 		{line: 7, name: "beyond ASCII, escaped", edit: in(`"name":"a"`, `"name":"\u00fc"`), refused: "uptane json-ascii"},
 		{line: 7, name: "float", edit: in(`"length":1`, `"length":1.0`), refused: "uptane json-integer"},
 		{line: 7, name: "member twice", edit: in(`"version":`, `"version":1,"version":`), refused: "uptane json-duplicate-member"},
 		{line: 7, name: "member in another case", edit: in(`"version":`, `"Version":1,"version":`), refused: "uptane json-case-variant"},
 		{line: 8, name: "ECUs in the Image repository", edit: in(`"hardwareIds":["h"]`, `"ecuIdentifiers":{"s":{"hardwareId":"h"}}`), refused: "aktualizr ecu-identifiers"},
+		{line: 8, name: "no hardware ids", edit: in(`"hardwareIds":["h"],`, ``), refused: "invalid_offline_targets"},
 		{line: 8, name: "hardware ids are no list", edit: in(`"hardwareIds":["h"]`, `"hardwareIds":"h"`), refused: "invalid_offline_targets"},
 		{line: 9, name: "no sha256", edit: in(entry, `"hashes":{"md5":"`), refused: "aktualizr target"},
+		{line: 9, name: "another hash than sha256", edit: in(entry, `"hashes":{"sha512":"`+strings.Repeat("ab", 32)), refused: "aktualizr target"},
+		{line: 9, name: "another length under an old name", edit: in(`"length":1`, `"length":2`), refused: "invalid_offline_targets"},
 		{line: 9, name: "new content under an old name", edit: in(entry+"aa", entry+"bb"), refused: "invalid_offline_targets"},
 		{line: 11, name: "version goes back", edit: func(t *testing.T, p string) string { return p[:strings.LastIndex(p, `"version"`)] + `"version":1}` }, refused: "invalid_version_bump"},
 		{line: 11, name: "version of more than 32 bits", edit: func(t *testing.T, p string) string {
 			return p[:strings.LastIndex(p, `"version"`)] + `"version":2147483648}`
 		}, refused: "aktualizr version"},
+		{line: 11, name: "targets of 8 MiB", edit: in(`"version":`, `"text":"`+strings.Repeat(long, 127)+`","version":`), refused: "body_too_large"},
 		{line: 11, name: "root of 65 KiB", root: true, edit: in(`"version":`, `"text":"`+long+`","version":`), refused: "aktualizr size"},
 		{line: 14, name: "root that leaves one out", root: true, edit: func(t *testing.T, p string) string { return p[:strings.LastIndex(p, `"version"`)] + `"version":99}` }, refused: "uptane version"},
 	}
 }
 
-// Each rule about documents that people push: what breaks devices is refused and
-// nothing of it shows; what it was made from is taken.
-func TestGateOverHTTP(t *testing.T) {
-	e := newRepoEdge(t)
-	payload := func(version int) string {
-		return fmt.Sprintf(`{"_type":"Targets","expires":"2099-01-01T00:00:00Z","targets":{"a":{"custom":{"createdAt":"2026-01-01T00:00:00Z","hardwareIds":["h"],`+
-			`"name":"a","targetFormat":"BINARY","updatedAt":"2026-01-01T00:00:00Z","uri":"https://example.org/a","version":"1"},"hashes":{"sha256":"aa%s"},"length":1}},"version":%d}`,
-			strings.Repeat("00", 31), version)
+// gateDesk is where one kind of document is pushed: targets, metadata of a
+// supplier, or a root.
+type gateDesk struct {
+	*repoEdge
+	name, method, path string
+	shown              string // where it shows
+	key                crypto.Signer
+	payload            func(version int) string
+	version            int    // that shows
+	sum                string // of what shows
+	named              string // code of a refusal that no judge made
+}
+
+// good is a document that is taken next.
+func (d *gateDesk) good() string { return d.payload(d.version + 1) }
+
+// took notes that it was.
+func (d *gateDesk) took(resp *http.Response, body string) {
+	d.t.Helper()
+	if resp.StatusCode/100 != 2 {
+		d.t.Fatalf("%s version %d: %d %s", d.name, d.version+1, resp.StatusCode, body)
 	}
-	resp, body := e.ask("PUT", "/targets", "signer", []byte(signText(t, payload(1), e.sign)))
-	e.want(204, "", resp, body)
-	sum, targets, root := resp.Header.Get("x-ats-role-checksum"), 1, 1
-	for _, rule := range deviceRules() {
-		t.Run(fmt.Sprintf("%d/%s", rule.line, rule.name), func(t *testing.T) {
-			method, path, good, key := "PUT", "/targets", payload(targets+1), e.sign
-			if rule.root {
-				e.root.Version = int64(root + 1)
-				method, path, good, key = "POST", "/root", payloadOf(t, seal(t, uptane.RoleRoot, &e.root, e.rootKey)), e.rootKey
-			}
-			bad := good
-			if rule.edit != nil {
-				bad = rule.edit(t, good)
-			}
-			doc := signText(t, bad, key)
-			if rule.envelope != nil {
-				doc = rule.envelope(t, doc)
-			}
-			resp, body := e.ask(method, path, "signer", []byte(doc), "x-ats-role-checksum", sum)
-			var said struct {
-				Code  string
-				Cause json.RawMessage
-			}
-			check(t, json.Unmarshal([]byte(body), &said))
-			var cause struct{ Judge, Rule, Role string }
-			_ = json.Unmarshal(said.Cause, &cause) // some causes are lists
-			if got := cause.Judge + " " + cause.Rule; resp.StatusCode/100 != 4 || got != rule.refused && said.Code != rule.refused {
-				t.Errorf("%d %s, want a refusal by %s", resp.StatusCode, body, rule.refused)
-			}
-			if resp, _ := e.ask("GET", "/targets.json", "reader", nil); resp.Header.Get("x-ats-role-checksum") != sum {
-				t.Error("the refused targets show")
-			}
-			if resp, body := e.ask("GET", fmt.Sprintf("/%d.root.json", root+1), "reader", nil); resp.StatusCode != 404 {
-				t.Errorf("the refused root shows: %s", body)
-			}
-			resp, body = e.ask(method, path, "signer", []byte(signText(t, good, key)), "x-ats-role-checksum", sum)
-			if resp.StatusCode/100 != 2 {
-				t.Fatalf("what it was made from is refused: %d %s", resp.StatusCode, body)
-			}
-			if rule.root {
-				root++
-			} else {
-				targets, sum = targets+1, resp.Header.Get("x-ats-role-checksum")
-			}
-		})
+	resp, _ = d.ask("GET", d.shown, "reader", nil)
+	d.sum = resp.Header.Get("x-ats-role-checksum")
+	d.version++
+}
+
+func (d *gateDesk) push(doc string) (*http.Response, string) {
+	d.t.Helper()
+	return d.ask(d.method, d.path, "signer", []byte(doc), "x-ats-role-checksum", d.sum)
+}
+
+// holds wants what showed before to show still.
+func (d *gateDesk) holds(t *testing.T) {
+	t.Helper()
+	resp, body := d.ask("GET", d.shown, "reader", nil)
+	if sum := resp.Header.Get("x-ats-role-checksum"); sum != d.sum {
+		t.Errorf("what was refused shows: %s", body)
 	}
 }
 
-// The other rules are not about documents that people push: each has a test where
-// it belongs.
+// gatePayload is targets metadata with one image, which delegate to one role.
+func gatePayload(t *testing.T, version int, image, role, paths string, delegate crypto.Signer) string {
+	t.Helper()
+	key, err := uptane.NewKey(delegate.Public())
+	check(t, err)
+	return fmt.Sprintf(`{"_type":"Targets","delegations":{"keys":{%q:%s},"roles":[{"keyids":[%q],"name":%q,"paths":[%q],"terminating":false,"threshold":1}]},`+
+		`"expires":"2099-01-01T00:00:00Z","targets":{%q:{"custom":{"createdAt":"2026-01-01T00:00:00Z","hardwareIds":["h"],"name":"a","targetFormat":"BINARY",`+
+		`"updatedAt":"2026-01-01T00:00:00Z","uri":"https://example.org/a","version":"1"},"hashes":{"sha256":"aa%s"},"length":1}},"version":%d}`,
+		key.ID(), key.Wire(uptane.Uptane), key.ID(), role, paths, image, strings.Repeat("00", 31), version)
+}
+
+func newGateDesks(t *testing.T) (targets, supplier, root *gateDesk) {
+	t.Helper()
+	e, sup := newRepoEdge(t), newSigner(t)
+	next := func(image, role, paths string) func(int) string {
+		return func(version int) string { return gatePayload(t, version, image, role, paths, sup) }
+	}
+	targets = &gateDesk{repoEdge: e, name: "targets", method: "PUT", path: "/targets", shown: "/targets.json", key: e.sign,
+		payload: next("a", "sup", "sup/*"), named: "invalid_offline_targets"}
+	supplier = &gateDesk{repoEdge: e, name: "supplier", method: "PUT", path: "/delegations/sup.json", shown: "/delegations/sup.json", key: sup,
+		payload: next("sup/a", "lower", "sup/low/*"), named: "invalid_delegated_target"}
+	root = &gateDesk{repoEdge: e, name: "root", method: "POST", path: "/root", shown: "/root.json", key: e.rootKey, version: 1, payload: func(version int) string {
+		e.root.Version = int64(version)
+		return payloadOf(t, seal(t, uptane.RoleRoot, &e.root, e.rootKey))
+	}}
+	for _, d := range []*gateDesk{targets, supplier, root} {
+		d.took(d.push(signText(t, d.good(), d.key)))
+	}
+	return targets, supplier, root
+}
+
+// refuses pushes what breaks a rule and then what it was made from.
+func (d *gateDesk) refuses(t *testing.T, rule deviceRule) {
+	good := d.good()
+	bad := good
+	if rule.edit != nil {
+		bad = rule.edit(t, good)
+	}
+	doc := signText(t, bad, d.key)
+	if rule.envelope != nil {
+		doc = rule.envelope(t, doc)
+	}
+	resp, body := d.push(doc)
+	var said struct {
+		Code  string
+		Cause json.RawMessage
+	}
+	check(t, json.Unmarshal([]byte(body), &said))
+	var cause struct{ Judge, Rule, Role string }
+	_ = json.Unmarshal(said.Cause, &cause) // some causes are lists
+	want := strings.Replace(rule.refused, "invalid_offline_targets", d.named, 1)
+	if got := cause.Judge + " " + cause.Rule; resp.StatusCode/100 != 4 || got != want && said.Code != want {
+		t.Errorf("%d %s, want a refusal by %s", resp.StatusCode, body, want)
+	}
+	d.holds(t)
+	d.took(d.push(signText(t, good, d.key)))
+}
+
+// Each rule about documents that people push: what breaks devices is refused by
+// name and nothing of it shows; what it was made from is taken.
+func TestGateOverHTTP(t *testing.T) {
+	targets, supplier, root := newGateDesks(t)
+	for _, rule := range deviceRules() {
+		desks := []*gateDesk{targets, supplier}
+		if rule.root {
+			desks = []*gateDesk{root}
+		}
+		for _, d := range desks {
+			t.Run(fmt.Sprintf("%d/%s/%s", rule.line, d.name, rule.name), func(t *testing.T) { d.refuses(t, rule) })
+		}
+	}
+	// Line 7: white space and order are nobody's signature. What is served is what
+	// was signed.
+	for _, d := range []*gateDesk{targets, supplier, root} {
+		good := signText(t, d.good(), d.key)
+		var loose bytes.Buffer
+		check(t, json.Indent(&loose, []byte(good), "", "\t"))
+		d.took(d.push(loose.String()))
+		if _, body := d.ask("GET", d.shown, "reader", nil); body != good {
+			t.Errorf("%s are served as\n%s\nand were signed as\n%s", d.name, body, good)
+		}
+	}
+}
+
+// ruleTest is a test elsewhere of a rule, or of a part of one.
+type ruleTest struct {
+	line  int
+	about string
+	where string
+}
+
+// The rules that are not, or not only, about documents that people push: each has
+// a test where it belongs.
 func TestEveryDeviceRuleIsTested(t *testing.T) {
-	elsewhere := map[int][]string{
-		6:  {"uptane/acceptance/gate_test.go TestForm", "repo/push_test.go TestPushedTargetsAreTrustedByDevices"},
-		8:  {"director/gate_test.go TestGate"},
-		10: {"director/assign_test.go TestRefusedAssignments"},
-		11: {"director/metadata_test.go TestVersions", "director/assign_test.go TestTargetsStayReadable", "director/assign_test.go TestOneEntryAFile"},
-		12: {"director/gate_test.go TestGate"},
-		13: {"director/session_test.go TestOutcomes"},
-		14: {"repo/push_test.go TestMetadataNames", "director/metadata_test.go TestFullVerification"},
-		15: {"gateway/repo_test.go TestDeviceReadsImageRepository"},
-		16: {"director/delegated_test.go TestDelegatedImages", "uptane/acceptance/gate_test.go TestDelegations"},
-		17: {"keys/pki/pki_test.go TestDeviceChainAndArchive"},
-		18: {"gateway/provision_test.go TestRefusedProvisioningLeavesNothing"},
-		19: {"director/register_test.go TestECUSetChanges"},
-		20: {"gateway/authz_test.go TestCertificatesDecide"},
-		21: {"gateway/repo_test.go TestDeviceReadsImageRepository"},
-		22: {"registry/registry_test.go TestEventsAreStoredOnce"},
+	elsewhere := []ruleTest{
+		{1, "types of snapshot, timestamp and delegations", "uptane/acceptance/gate_test.go TestForm"},
+		{2, "whatever the Director signs", "director/gate_test.go TestGate"},
+		{4, "roots of both repositories", "keys/roots_test.go TestRootsThatNoDeviceReads"},
+		{6, "hashes, length and version of the snapshot", "uptane/acceptance/gate_test.go TestForm"},
+		{6, "the snapshot is the one that is named", "uptane/acceptance/gate_test.go TestJudge"},
+		{6, "what is hashed is what is served", "gateway/rules_test.go TestMetadataAsClientsReadThem"},
+		{8, "entries of the Director", "director/gate_test.go TestGate"},
+		{9, "both repositories say the same", "director/assign_test.go TestEntryContent"},
+		{9, "an image that became another one is not assigned", "director/assign_test.go TestRefusedAssignments"},
+		{9, "a name keeps its content when nothing names it any more", "repo/gate_test.go TestNameKeepsItsContentForEver"},
+		{10, "no ECU that runs it is listed", "director/assign_test.go TestOneEntryAFile"},
+		{10, "nor is it assigned", "director/assign_test.go TestRefusedAssignments"},
+		{11, "another version for other content", "director/gate_test.go TestEveryChangeHasItsVersion"},
+		{11, "the same version is the same bytes, at every replica", "director/metadata_test.go TestParallelPolls"},
+		{11, "never lower", "director/metadata_test.go TestRootRotation"},
+		{11, "no delegations, no ECU twice", "director/gate_test.go TestGate"},
+		{11, "ECUs of the device alone", "director/register_test.go TestECUSetChanges"},
+		{11, "64 KiB", "director/assign_test.go TestTargetsStayReadable"},
+		{12, "an id under which failures are reported", "director/gate_test.go TestGate"},
+		{13, "any report ends what it is about", "director/session_test.go TestOutcomes"},
+		{14, "404 for what is not there", "gateway/rules_test.go TestMetadataAsClientsReadThem"},
+		{14, "old roots stay", "fixtures/fault/draft_test.go TestRotationsUnderAFleet"},
+		{15, "no body with an error", "gateway/repo_test.go TestDeviceReadsImageRepository"},
+		{15, "nor with one of a certificate", "gateway/authz_test.go TestCertificatesDecide"},
+		{16, "no delegated image beside a Secondary", "director/delegated_test.go TestDelegatedImages"},
+		{17, "the archive", "gateway/rules_test.go TestWhatProvisioningMustNotBreak"},
+		{18, "the life as text and as number", "gateway/rules_test.go TestWhatProvisioningMustNotBreak"},
+		{19, "the same list again", "gateway/rules_test.go TestWhatProvisioningMustNotBreak"},
+		{19, "lists of the real client", "director/session_test.go TestRecordedClient"},
+		{20, "nothing is taken without a certificate", "gateway/rules_test.go TestNothingIsTakenWithoutACertificate"},
+		{21, "not compressed, not left out, not elsewhere", "gateway/rules_test.go TestMetadataAsClientsReadThem"},
+		{22, "no batch comes for ever", "gateway/rules_test.go TestEventsAreNeverSentForEver"},
+		{22, "one bad event does not take the others with it", "registry/registry_test.go TestEventsAreStoredOnce"},
 	}
 	rules := deviceRules()
 	for line := 1; line <= 22; line++ {
-		if len(elsewhere[line]) == 0 && !slices.ContainsFunc(rules, func(r deviceRule) bool { return r.line == line }) {
+		if !slices.ContainsFunc(elsewhere, func(r ruleTest) bool { return r.line == line }) && !slices.ContainsFunc(rules, func(r deviceRule) bool { return r.line == line }) {
 			t.Errorf("nothing tests rule %d", line)
 		}
-		for _, where := range elsewhere[line] {
-			file, name, _ := strings.Cut(where, " ")
-			text, err := os.ReadFile("../" + file)
-			if err != nil || !strings.Contains(string(text), "func "+name+"(") {
-				t.Errorf("rule %d is tested by %s, which is not there: %v", line, where, err)
-			}
+	}
+	for _, r := range elsewhere {
+		file, name, _ := strings.Cut(r.where, " ")
+		text, err := os.ReadFile("../" + file)
+		if err != nil || !strings.Contains(string(text), "func "+name+"(") {
+			t.Errorf("rule %d, %s, is tested by %s, which is not there: %v", r.line, r.about, r.where, err)
 		}
 	}
 }

@@ -11,8 +11,10 @@ import (
 
 	"sealift/internal/db"
 	"sealift/internal/db/dbtest"
+	"sealift/internal/fault"
 	"sealift/keys"
 	"sealift/uptane"
+	"sealift/uptane/acceptance"
 	"sealift/uptane/canonical"
 )
 
@@ -185,6 +187,56 @@ func TestExpiredRootIsPublishedWithAWarning(t *testing.T) {
 	r.put(uptane.DirectorRepository, c.sign(uptane.Uptane, root))
 	if !strings.Contains(r.log.String(), "expired already") {
 		t.Errorf("log: %s", r.log)
+	}
+}
+
+// One rule of aktualizr's parser is enough for a whole fleet to stop at the root
+// before: roots of both repositories are read as it does.
+func TestRootsThatNoDeviceReads(t *testing.T) {
+	r := newRig(t, dbtest.SQLite(t))
+	ctx := t.Context()
+	director, directorKey := r.director()
+	image, imageKey, _ := r.image()
+	r.put(uptane.DirectorRepository, director.sign(uptane.Uptane, directorKey))
+	r.put(uptane.ImageRepository, image.sign(uptane.Uptane, imageKey))
+	for repository, of := range map[uptane.Repository]struct {
+		*ceremony
+		key offline
+	}{uptane.DirectorRepository: {director.next(), directorKey}, uptane.ImageRepository: {image.next(), imageKey}} {
+		good := string(of.sign(uptane.Uptane, of.key))
+		e, err := uptane.ParseEnvelope(uptane.Uptane, []byte(good))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resigned := func(old, with string) string {
+			payload := []byte(strings.Replace(string(e.Signed), old, with, 1))
+			sig, err := uptane.Sign(of.key.Signer, payload)
+			if err != nil || bytes.Equal(payload, e.Signed) {
+				t.Fatalf("%s has no %s, %v", e.Signed, old, err)
+			}
+			return string(uptane.Frame(uptane.Uptane, payload, sig))
+		}
+		for rule, doc := range map[string]string{
+			"key-type":            resigned(`"keys":{`, `"keys":{"0":{"keytype":"ecdsa","keyval":{"public":"00"}},`),
+			"expires-format":      resigned(`Z","keys"`, `.5Z","keys"`),
+			"version":             resigned(`"version":2`, `"version":"2"`),
+			"threshold-range":     resigned(`"threshold":1`, `"threshold":0`),
+			"root-roles":          resigned(`"targets":{"keyids"`, `"other":{"keyids"`),
+			"type":                resigned(`"Root"`, `"Targets"`),
+			"size":                resigned(`"version":2`, `"text":"`+strings.Repeat("x", 64<<10)+`","version":2`),
+			"signature-method":    strings.Replace(good, `"method":"ed25519"`, `"method":"ecdsa"`, 1),
+			"signature-encoding":  strings.Replace(good, `"sig":"`, `"sig":"00`, 1),
+			"signature-duplicate": strings.Replace(good, `"signatures":[`, `"signatures":[{"keyid":"`+string(of.key.key.ID())+`","method":"ed25519","sig":"`+strings.Repeat("A", 86)+`=="},`, 1),
+		} {
+			err := r.PutRoot(ctx, ns, repository, []byte(doc))
+			if refused := acceptance.RefusalOf(err); refused == nil || refused.Judge != acceptance.Aktualizr || string(refused.Rule) != rule || fault.Status(err) != 400 {
+				t.Errorf("%s root with bad %s: %v", repository, rule, err)
+			}
+			if version, err := r.RootVersion(ctx, ns, repository); err != nil || version != 1 {
+				t.Errorf("%s root with bad %s is published as version %d, %v", repository, rule, version, err)
+			}
+		}
+		r.put(repository, []byte(good))
 	}
 }
 

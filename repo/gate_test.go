@@ -147,3 +147,29 @@ func TestAnotherOrderOfRolesIsNotJudgedAgain(t *testing.T) {
 		t.Error("the metadata of a role whose keys are others now are published unread")
 	}
 }
+
+// A device that runs an image of a name gives every update up when the name means
+// something else: it never does, also when nothing has named it for long, and
+// whoever signs.
+func TestNameKeepsItsContentForEver(t *testing.T) {
+	w, s := newWorld(t, dbtest.SQLite(t))
+	sup := w.supplier("sup")
+	w.pull(s).delegate(sup, false, "brakes*", "radio*").add(w.ostreeTarget("brakes", "1")).mustPush(s)
+	r := w.pull(s)
+	delete(r.payload.Targets, "brakes-1")
+	r.mustPush(s)
+	sup.add(w.ostreeTarget("radio", "1")).mustPush(s)
+	delete(sup.payload.Targets, "radio-1")
+	sup.mustPush(s)
+	w.device.mustUpdate(s)
+	for _, name := range []string{"brakes", "radio"} {
+		other := w.ostreeTarget(name, "2")
+		other.Filename = name + "-1"
+		wantFault(t, w.pull(s).add(other).push(s), repo.ErrInvalidTargets, "for ever")
+		wantFault(t, sup.add(other).push(s), repo.ErrDelegatedTarget, "for ever")
+		delete(sup.payload.Targets, other.Filename)
+	}
+	w.pull(s).add(w.ostreeTarget("radio", "1")).mustPush(s) // the same comes back
+	sup.add(w.ostreeTarget("brakes", "1")).mustPush(s)
+	w.device.mustUpdate(s)
+}

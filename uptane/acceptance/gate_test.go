@@ -34,37 +34,40 @@ func TestForm(t *testing.T) {
 		doc  []byte
 		want string
 	}{
-		"good root":         {image, uptane.RoleRoot, root, ""},
-		"good timestamp":    {image, uptane.RoleTimestamp, good.Timestamp, ""},
-		"good snapshot":     {image, uptane.RoleSnapshot, good.Snapshot, ""},
-		"good targets":      {image, uptane.RoleTargets, good.Targets, ""},
-		"good delegation":   {image, "sup", good.Targets, ""},
-		"delegating":        {image, uptane.RoleTargets, delegating, ""},
-		"for a device":      {uptane.DirectorRepository, uptane.RoleTargets, told, ""},
-		"root in any case":  {image, uptane.RoleRoot, resign(t, root, `"Root"`, `"rOOt"`, "root"), "uptane type root"},
-		"white space":       {image, uptane.RoleRoot, swap(t, root, `,"signed"`, ",\n \"signed\""), ""},
-		"no JSON":           {image, uptane.RoleTargets, []byte(`{`), "uptane json targets"},
-		"no document":       {image, uptane.RoleTargets, []byte(`[]`), "aktualizr form targets"},
-		"trailing":          {image, uptane.RoleTargets, append(good.Targets[:len(good.Targets):len(good.Targets)], '{', '}'), "uptane json targets"},
-		"member twice":      {image, uptane.RoleTargets, resign(t, good.Targets, `"version":1`, `"version":1,"version":1`, "targets"), "uptane json-duplicate-member targets"},
-		"case variant":      {image, uptane.RoleTargets, resign(t, good.Targets, `"version":1`, `"version":1,"Version":1`, "targets"), "uptane json-case-variant targets"},
-		"lone case variant": {image, uptane.RoleTargets, resign(t, good.Targets, `"custom"`, `"Custom"`, "targets"), "uptane form targets"},
-		"float":             {image, uptane.RoleTargets, resign(t, good.Targets, `"version":1`, `"version":1.0`, "targets"), "uptane json-integer targets"},
-		"exponent":          {image, uptane.RoleTargets, resign(t, good.Targets, `"version":1`, `"version":1e0`, "targets"), "uptane json-integer targets"},
-		"65 bits":           {image, uptane.RoleTargets, resign(t, good.Targets, `"version":1`, `"version":18446744073709551616`, "targets"), "uptane json-integer targets"},
-		"non-ASCII":         {image, uptane.RoleTargets, resign(t, good.Targets, `"name":"a"`, `"name":"ä"`, "targets"), "uptane json-ascii targets"},
-		"escaped non-ASCII": {image, uptane.RoleTargets, resign(t, good.Targets, `"name":"a"`, `"name":"\u00e4"`, "targets"), "uptane json-ascii targets"},
-		"32 bits":           {image, uptane.RoleTargets, resign(t, good.Targets, `"version":1`, `"version":2147483648`, "targets"), "aktualizr version targets"},
-		"text version":      {image, uptane.RoleTargets, resign(t, good.Targets, `"version":1}`, `"version":"1"}`, "targets"), "aktualizr version targets"},
-		"version 0":         {image, uptane.RoleTargets, resign(t, good.Targets, `"version":1`, `"version":0`, "targets"), "uptane version targets"},
-		"fraction":          {image, uptane.RoleTargets, resign(t, good.Targets, `05Z"`, `05.5Z"`, "targets"), "aktualizr expires-format targets"},
-		"offset":            {image, uptane.RoleTargets, resign(t, good.Targets, `04:05Z"`, `04+0100"`, "targets"), "aktualizr expires-format targets"},
-		"20 letters":        {image, uptane.RoleTargets, resign(t, good.Targets, `2030-02-02T03:04:05Z"`, `xxxxxxxxxxxxxxxxxxxZ"`, "targets"), "uptane form targets"},
-		"lower-case type":   {image, uptane.RoleTargets, resign(t, good.Targets, `"Targets"`, `"targets"`, "targets"), "aktualizr type targets"},
-		"other type":        {image, uptane.RoleSnapshot, good.Timestamp, "aktualizr type snapshot"},
-		"no method":         {image, uptane.RoleTargets, swap(t, good.Targets, `"method":"ed25519",`, ``), "aktualizr signature-method targets"},
-		"unknown method":    {image, uptane.RoleTargets, swap(t, good.Targets, `"method":"ed25519"`, `"method":"ecPrime256v1"`), "aktualizr signature-method targets"},
-		"stray method":      {image, uptane.RoleTargets, swap(t, good.Targets, `"signatures":[`, `"signatures":[{"keyid":"00","method":"ecdsa","sig":""},`), "aktualizr signature-method targets"},
+		"good root":                {image, uptane.RoleRoot, root, ""},
+		"good timestamp":           {image, uptane.RoleTimestamp, good.Timestamp, ""},
+		"good snapshot":            {image, uptane.RoleSnapshot, good.Snapshot, ""},
+		"good targets":             {image, uptane.RoleTargets, good.Targets, ""},
+		"good delegation":          {image, "sup", good.Targets, ""},
+		"delegating":               {image, uptane.RoleTargets, delegating, ""},
+		"for a device":             {uptane.DirectorRepository, uptane.RoleTargets, told, ""},
+		"root in any case":         {image, uptane.RoleRoot, resign(t, root, `"Root"`, `"rOOt"`, "root"), "uptane type root"},
+		"white space":              {image, uptane.RoleRoot, swap(t, root, `,"signed"`, ",\n \"signed\""), ""},
+		"no JSON":                  {image, uptane.RoleTargets, []byte(`{`), "uptane json targets"},
+		"no document":              {image, uptane.RoleTargets, []byte(`[]`), "aktualizr form targets"},
+		"trailing":                 {image, uptane.RoleTargets, append(good.Targets[:len(good.Targets):len(good.Targets)], '{', '}'), "uptane json targets"},
+		"member twice":             {image, uptane.RoleTargets, resign(t, good.Targets, `"version":1`, `"version":1,"version":1`, "targets"), "uptane json-duplicate-member targets"},
+		"case variant":             {image, uptane.RoleTargets, resign(t, good.Targets, `"version":1`, `"version":1,"Version":1`, "targets"), "uptane json-case-variant targets"},
+		"lone case variant":        {image, uptane.RoleTargets, resign(t, good.Targets, `"custom"`, `"Custom"`, "targets"), "uptane form targets"},
+		"float":                    {image, uptane.RoleTargets, resign(t, good.Targets, `"version":1`, `"version":1.0`, "targets"), "uptane json-integer targets"},
+		"exponent":                 {image, uptane.RoleTargets, resign(t, good.Targets, `"version":1`, `"version":1e0`, "targets"), "uptane json-integer targets"},
+		"65 bits":                  {image, uptane.RoleTargets, resign(t, good.Targets, `"version":1`, `"version":18446744073709551616`, "targets"), "uptane json-integer targets"},
+		"non-ASCII":                {image, uptane.RoleTargets, resign(t, good.Targets, `"name":"a"`, `"name":"ä"`, "targets"), "uptane json-ascii targets"},
+		"escaped non-ASCII":        {image, uptane.RoleTargets, resign(t, good.Targets, `"name":"a"`, `"name":"\u00e4"`, "targets"), "uptane json-ascii targets"},
+		"32 bits":                  {image, uptane.RoleTargets, resign(t, good.Targets, `"version":1`, `"version":2147483648`, "targets"), "aktualizr version targets"},
+		"text version":             {image, uptane.RoleTargets, resign(t, good.Targets, `"version":1}`, `"version":"1"}`, "targets"), "aktualizr version targets"},
+		"version 0":                {image, uptane.RoleTargets, resign(t, good.Targets, `"version":1`, `"version":0`, "targets"), "uptane version targets"},
+		"fraction":                 {image, uptane.RoleTargets, resign(t, good.Targets, `05Z"`, `05.5Z"`, "targets"), "aktualizr expires-format targets"},
+		"offset":                   {image, uptane.RoleTargets, resign(t, good.Targets, `04:05Z"`, `04+0100"`, "targets"), "aktualizr expires-format targets"},
+		"20 letters":               {image, uptane.RoleTargets, resign(t, good.Targets, `2030-02-02T03:04:05Z"`, `xxxxxxxxxxxxxxxxxxxZ"`, "targets"), "uptane form targets"},
+		"lower-case type":          {image, uptane.RoleTargets, resign(t, good.Targets, `"Targets"`, `"targets"`, "targets"), "aktualizr type targets"},
+		"snapshot in lower case":   {image, uptane.RoleSnapshot, resign(t, good.Snapshot, `"Snapshot"`, `"snapshot"`, "snapshot"), "aktualizr type snapshot"},
+		"timestamp in lower case":  {image, uptane.RoleTimestamp, resign(t, good.Timestamp, `"Timestamp"`, `"timestamp"`, "timestamp"), "aktualizr type timestamp"},
+		"delegation in lower case": {image, "sup", resign(t, good.Targets, `"Targets"`, `"targets"`, "targets"), "aktualizr type sup"},
+		"other type":               {image, uptane.RoleSnapshot, good.Timestamp, "aktualizr type snapshot"},
+		"no method":                {image, uptane.RoleTargets, swap(t, good.Targets, `"method":"ed25519",`, ``), "aktualizr signature-method targets"},
+		"unknown method":           {image, uptane.RoleTargets, swap(t, good.Targets, `"method":"ed25519"`, `"method":"ecPrime256v1"`), "aktualizr signature-method targets"},
+		"stray method":             {image, uptane.RoleTargets, swap(t, good.Targets, `"signatures":[`, `"signatures":[{"keyid":"00","method":"ecdsa","sig":""},`), "aktualizr signature-method targets"},
 		"method in capitals": {image, uptane.RoleTargets, swap(t, good.Targets, `"method":"ed25519"`, `"method":"Ed25519"`),
 			"uptane signature-threshold targets"},
 		"hex signature":    {image, uptane.RoleTargets, hexed(t, good.Targets), "aktualizr signature-encoding targets"},
@@ -82,6 +85,9 @@ func TestForm(t *testing.T) {
 			"aktualizr name snapshot"},
 		"listed without version": {image, uptane.RoleSnapshot, resign(t, good.Snapshot, `{"version":1}`, `{"length":1}`, "snapshot"), "aktualizr meta snapshot"},
 		"no length":              {image, uptane.RoleTimestamp, resign(t, good.Timestamp, `"length":`, `"size":`, "timestamp"), "aktualizr meta timestamp"},
+		"length is text":         {image, uptane.RoleTimestamp, resign(t, good.Timestamp, `"length":`, `"length":"1","size":`, "timestamp"), "aktualizr meta timestamp"},
+		"no version":             {image, uptane.RoleTimestamp, resign(t, good.Timestamp, `"version":5}}`, `"ver":5}}`, "timestamp"), "aktualizr meta timestamp"},
+		"no snapshot":            {image, uptane.RoleTimestamp, resign(t, good.Timestamp, `"snapshot.json"`, `"targets.json"`, "timestamp"), "aktualizr meta timestamp"},
 		"no hashes":              {image, uptane.RoleTimestamp, resign(t, good.Timestamp, `"hashes"`, `"hash"`, "timestamp"), "aktualizr meta timestamp"},
 		"unknown hash":           {image, uptane.RoleTimestamp, resign(t, good.Timestamp, `"sha256"`, `"md5"`, "timestamp"), "aktualizr meta timestamp"},
 		"no sha256":              {image, uptane.RoleTargets, resign(t, good.Targets, sum, `"md5":"`, "targets"), "aktualizr target targets"},
@@ -93,6 +99,8 @@ func TestForm(t *testing.T) {
 		"hardware for a device":  {uptane.DirectorRepository, uptane.RoleTargets, good.Targets, "aktualizr hardware-ids targets"},
 		"nobody":                 {uptane.DirectorRepository, uptane.RoleTargets, resign(t, told, `{"s1":{"hardwareId":"h"}}`, `{}`, "targets"), "aktualizr ecu-identifiers targets"},
 		"without an id":          {uptane.DirectorRepository, uptane.RoleTargets, resign(t, told, `"urn:1"`, `null`, "targets"), "aktualizr correlation-id targets"},
+		"an empty id":            {uptane.DirectorRepository, uptane.RoleTargets, resign(t, told, `"urn:1"`, `""`, "targets"), "aktualizr correlation-id targets"},
+		"hardware beside ECUs":   {uptane.DirectorRepository, uptane.RoleTargets, resign(t, told, `"ecuIdentifiers"`, `"hardwareIds":["h"],"ecuIdentifiers"`, "targets"), "aktualizr hardware-ids targets"},
 		"ECU twice": {uptane.DirectorRepository, uptane.RoleTargets, resign(t, told, `"targets":{`, `"targets":{"fv":{"custom":{"ecuIdentifiers":{"s1":{"hardwareId":"h"}}},`+
 			`"hashes":{"sha256":"`+strings.Repeat("cd", 32)+`"},"length":3},`, "targets"), "aktualizr ecu-twice targets"},
 		"Director delegates": {uptane.DirectorRepository, uptane.RoleTargets, resign(t, told, `"custom":{"correlationId":"urn:1"}`,
@@ -209,6 +217,7 @@ func TestJudge(t *testing.T) {
 				"good":              {edit(func(*acceptance.Set) {}), ""},
 				"the same again":    {before, ""},
 				"renewed":           {edit(func(s *acceptance.Set) { s.Targets = nil }), ""},
+				"longer snapshot":   {edit(func(s *acceptance.Set) { s.Timestamp = shorter(t, f, by, s.Snapshot) }), "uptane mix snapshot"},
 				"other snapshot":    {edit(func(s *acceptance.Set) { s.Snapshot = resigned(t, f, by, later.Add(time.Hour)) }), "uptane mix snapshot"},
 				"older targets":     {edit(func(s *acceptance.Set) { s.Targets = before.Targets }), "uptane mix targets"},
 				"forged targets":    {edit(func(s *acceptance.Set) { s.Targets = sign(t, f, uptane.RoleTargets, targetsOf(t, 2), "thief") }), "uptane signature-threshold targets"},
@@ -234,6 +243,15 @@ func TestJudge(t *testing.T) {
 			wantRefusal(t, c2.Judge(before, &before, today), "uptane signature-threshold timestamp")
 		})
 	}
+}
+
+// shorter is a timestamp by which clients stop reading a snapshot before its end.
+func shorter(t *testing.T, f uptane.Flavour, by people, snapshot []byte) []byte {
+	t.Helper()
+	ts, err := uptane.NewTimestamp(f, 6, later, snapshot)
+	must(t, err)
+	ts.Meta["snapshot.json"].Length--
+	return sign(t, f, uptane.RoleTimestamp, ts, by[uptane.RoleTimestamp]...)
 }
 
 func resigned(t *testing.T, f uptane.Flavour, by people, expires time.Time) []byte {
