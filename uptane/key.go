@@ -41,6 +41,7 @@ func NewKey(pub crypto.PublicKey) (Key, error) {
 		if len(pub) != ed25519.PublicKeySize {
 			return Key{}, fmt.Errorf("reading Ed25519 key of %d bytes: %w", len(pub), ErrKey)
 		}
+		return Key{spki: ed25519Prefix + string(pub)}, nil
 	case *rsa.PublicKey:
 		if n := pub.N.BitLen(); n != 2048 && n != 3072 && n != 4096 {
 			return Key{}, fmt.Errorf("reading RSA key of %d bits, clients verify 2048, 3072 and 4096 only: %w", n, ErrKey)

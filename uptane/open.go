@@ -28,11 +28,16 @@ type Document[T metadata.Roles] struct {
 // wrap ErrMalformed, ErrType, ErrSignature, ErrKey, ErrName, ErrVersion or
 // ErrExpired.
 func Open[T metadata.Roles](f Flavour, raw []byte, role Role, trust Keyring, now time.Time) (Document[T], error) {
-	var d Document[T]
 	v, err := canonical.Parse(raw, canonical.Options{ASCII: true})
 	if err != nil {
-		return d, fmt.Errorf("opening %s: %w: %w", role, ErrMalformed, err)
+		return Document[T]{}, fmt.Errorf("opening %s: %w: %w", role, ErrMalformed, err)
 	}
+	return OpenValue[T](f, v, role, trust, now)
+}
+
+// OpenValue is Open of what canonical.Parse has read, ASCII alone.
+func OpenValue[T metadata.Roles](f Flavour, v canonical.Value, role Role, trust Keyring, now time.Time) (Document[T], error) {
+	var d Document[T]
 	signed, sigs, err := envelopeOf(f, v)
 	if err != nil {
 		return d, fmt.Errorf("opening %s: %w", role, err)

@@ -18,11 +18,16 @@ import (
 // prev must be of the same flavour. The zero now leaves expiry out, which is
 // right for all but the last root of a chain. Errors are those of Open.
 func OpenRoot(f Flavour, raw []byte, prev *metadata.RootType, now time.Time) (Document[metadata.RootType], error) {
-	var none Document[metadata.RootType]
 	v, err := canonical.Parse(raw, canonical.Options{ASCII: true})
 	if err != nil {
-		return none, fmt.Errorf("opening root: %w: %w", ErrMalformed, err)
+		return Document[metadata.RootType]{}, fmt.Errorf("opening root: %w: %w", ErrMalformed, err)
 	}
+	return OpenRootValue(f, v, prev, now)
+}
+
+// OpenRootValue is OpenRoot of what canonical.Parse has read, ASCII alone.
+func OpenRootValue(f Flavour, v canonical.Value, prev *metadata.RootType, now time.Time) (Document[metadata.RootType], error) {
+	var none Document[metadata.RootType]
 	signed, sigs, err := envelopeOf(f, v)
 	if err != nil {
 		return none, fmt.Errorf("opening root: %w", err)

@@ -66,9 +66,9 @@ func measureGate(ctx context.Context, r *results) error {
 	if err != nil {
 		return err
 	}
-	r.take("gate_root_chain_50", whole, "processor time for %d roots in each of two flavours, Ed25519, and the set under the last; by the clock %.3g ms, other work on the machine included",
+	r.take("gate_root_chain_50", whole, "cold, nothing judged before: processor time for %d roots in each of two flavours, Ed25519, and the set under the last; by the clock %.3g ms, other work on the machine included",
 		gateRoots, median(waited))
-	r.take("gate_push", push, "the set alone: the links were judged before")
+	r.take("gate_push", push, "warm: the set alone, in both flavours; the links were judged before in the same process")
 	return nil
 }
 

@@ -59,7 +59,7 @@ func (c Chain) extend(doc []byte) (Chain, *Refusal) {
 	if r != nil {
 		return c, r
 	}
-	opened, err := uptane.OpenRoot(c.flavour, d.raw, c.root, time.Time{})
+	opened, err := uptane.OpenRootValue(c.flavour, d.value, c.root, time.Time{})
 	if err != nil {
 		return c, strictly(uptane.RoleRoot, err)
 	}
@@ -71,6 +71,7 @@ func (c Chain) extend(doc []byte) (Chain, *Refusal) {
 	}
 	m := model{c.repo}
 	next.trust = trustOfRoot(d)
+	d.know(opened.Signers, next.trust, c.trust)
 	if c.root != nil {
 		if r := m.verify(d, c.trust); r != nil {
 			return c, r

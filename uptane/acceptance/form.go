@@ -34,7 +34,7 @@ type document struct {
 	raw    []byte // canonical: what is served
 	value  canonical.Value
 	signed canonical.Value
-	valid  map[uptane.Key]bool // keys whose signature the model has verified
+	valid  map[proof]bool // signatures that were verified
 }
 
 // read parses a document and judges its form but for the strict client, which
@@ -48,7 +48,7 @@ func read(f uptane.Flavour, repo uptane.Repository, role uptane.Role, doc []byte
 	if err != nil {
 		return document{}, strictly(role, err)
 	}
-	d := document{role: role, raw: v.Uptane(), value: v, valid: map[uptane.Key]bool{}}
+	d := document{role: role, raw: v.Uptane(), value: v, valid: map[proof]bool{}}
 	if len(d.raw) > limit {
 		return d, tooLarge(f, role, len(d.raw), limit)
 	}

@@ -1,6 +1,7 @@
 package acceptance_test
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"sealift/internal/fault"
 	"sealift/uptane"
 	"sealift/uptane/acceptance"
+	"sealift/uptane/canonical"
 )
 
 // Every rule about one document: a good one passes in both flavours, and each
@@ -190,6 +192,27 @@ func TestChain(t *testing.T) {
 			wantRefusal(t, c3.Judge(set, nil, today), "uptane expired root")
 		})
 	}
+}
+
+// A root calls the key of the last one by another name. Clients look for a
+// signature under each name: one that is right and one that is not are not two.
+func TestKeyByAnotherName(t *testing.T) {
+	by := all()
+	c := begin(t, uptane.Uptane, by)
+	id := string(public(t, person("root")).ID())
+	payload, err := uptane.Payload(uptane.Uptane, uptane.RoleRoot, by.root(t, 2))
+	must(t, err)
+	renamed, err := canonical.Normalize([]byte(strings.ReplaceAll(string(payload), id, "another")), canonical.Options{})
+	must(t, err)
+	right := fmt.Sprintf(`"method":"ed25519","sig":%q}`, base64.StdEncoding.EncodeToString(signatures(t, renamed, "root")[0].Sig))
+	wrong := fmt.Sprintf(`"method":"ed25519","sig":%q}`, base64.StdEncoding.EncodeToString(make([]byte, 64)))
+	doc := func(second string) []byte {
+		return []byte(`{"signatures":[{"keyid":"` + id + `",` + right + `,{"keyid":"another",` + second + `],"signed":` + string(renamed) + `}`)
+	}
+	_, err = c.Extend(doc(wrong))
+	wantRefusal(t, err, "aktualizr signature-threshold root")
+	_, err = c.Extend(doc(right))
+	wantRefusal(t, err, "")
 }
 
 // The complete set under a root, for clients that read before and for new ones.

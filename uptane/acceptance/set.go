@@ -119,7 +119,7 @@ func (j *judgement) strict() *Refusal {
 	for role, d := range j.delegations {
 		// That a supplier let his metadata expire is between him and his devices:
 		// clients pass over such a role.
-		open, err := uptane.Open[metadata.TargetsType](j.chain.flavour, d.raw, role, d.trust.Ring, time.Time{})
+		open, err := uptane.OpenValue[metadata.TargetsType](j.chain.flavour, d.value, role, d.trust.Ring, time.Time{})
 		if err == nil {
 			err = uptane.CheckTargets(snapshot, role, d.raw, nil, &open.Payload)
 		}
@@ -155,7 +155,8 @@ func opened[T metadata.Roles](j *judgement, d document, now time.Time) (*T, *Ref
 	if err != nil {
 		return nil, strictly(d.role, err)
 	}
-	open, err := uptane.Open[T](j.chain.flavour, d.raw, d.role, ring, now)
+	open, err := uptane.OpenValue[T](j.chain.flavour, d.value, d.role, ring, now)
+	d.know(open.Signers, j.chain.trust, trust{})
 	return &open.Payload, strictly(d.role, err)
 }
 

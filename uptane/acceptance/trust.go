@@ -58,6 +58,35 @@ func trustOfDelegations(delegations canonical.Value) trust {
 	return trustOf(keys, roles)
 }
 
+// proof is a signature of a document, as it is written there, and the key that
+// made it.
+type proof struct {
+	key uptane.Key
+	sig string
+}
+
+// know takes over which signatures of these keys the strict client has verified:
+// the same bytes over the same bytes. Where the root before calls a key by another
+// id, it may have been another signature.
+func (d document) know(signers []uptane.Key, by, before trust) {
+	list, _ := d.value.Member("signatures")
+	for _, s := range list.Items() {
+		id := text(s, "keyid")
+		if key := by.keys[id]; slices.Contains(signers, key) && !before.callsOtherwise(key, id) {
+			d.valid[proof{key, text(s, "sig")}] = true
+		}
+	}
+}
+
+func (t trust) callsOtherwise(key uptane.Key, id string) bool {
+	for other, k := range t.keys {
+		if k == key && other != id {
+			return true
+		}
+	}
+	return false
+}
+
 // verify counts the valid signatures of a role's keys.
 func (m model) verify(d document, by trust) *Refusal {
 	list, _ := d.value.Member("signatures")
@@ -72,13 +101,14 @@ func (m model) verify(d document, by trust) *Refusal {
 		if strings.HasPrefix(key.Algorithm(), "rsa") {
 			method = "rsassa-pss-sha256" // it goes by the key, not by what the signature says
 		}
-		if d.valid[key] {
+		fact := proof{key, text(s, "sig")}
+		if d.valid[fact] {
 			valid++
 			continue
 		}
-		sig, err := base64.StdEncoding.DecodeString(text(s, "sig"))
+		sig, err := base64.StdEncoding.DecodeString(fact.sig)
 		if err == nil && !key.IsZero() && key.Verify(method, message, sig) == nil {
-			d.valid[key] = true
+			d.valid[fact] = true
 			valid++
 		}
 	}
