@@ -212,13 +212,13 @@ func (e *expiring) advice() string {
 	case strings.HasPrefix(e.Thing, "image/delegation/"):
 		return "whoever signs for this role signs again with a later date: garage-sign delegations pull, sign, push"
 	case e.Thing == "ca/server":
-		return "issue a new intermediate from the offline root; certificates of the server end with it"
+		return "issue a new one from the offline root: sealift ca renew server; certificates of the server end with it"
 	case e.Thing == "ca/server-root" || e.Thing == "ca/server-next":
 		return "devices that trust no other root of the server are lost after the end; bring them the next one before"
 	case strings.HasPrefix(e.Thing, "ca/own/"):
 		return "let the next one in before the end: sealift ca add"
 	case family == "ca":
-		return "devices get no certificates after the end; issue a new one from the offline root"
+		return "devices get no certificates after the end; issue a new one from the offline root: sealift ca renew device"
 	case strings.HasPrefix(e.Thing, "certificate/bootstrap/"):
 		return "new devices cannot provision themselves with it after the end; bake a new one into images"
 	case family == "token":

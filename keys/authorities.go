@@ -143,20 +143,33 @@ func (v *Vault) authority(ctx context.Context, ns uptane.Namespace, kind string)
 func (v *Vault) ServerRoots(ctx context.Context) ([]*x509.Certificate, error) {
 	var roots []*x509.Certificate
 	for _, kind := range []string{kindServerRoot, kindServerRootNext} {
-		row, err := v.store.lastAuthority(ctx, "", kind)
-		if errors.Is(err, db.ErrNoRows) {
-			err = errNoAuthority.Withf("%s", kind)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("reading server roots: %w", err)
-		}
-		cert, err := x509.ParseCertificate(row.Certificate)
+		cert, err := v.rootCA(ctx, "", kind)
 		if err != nil {
 			return nil, fmt.Errorf("reading server roots: %w", err)
 		}
 		roots = append(roots, cert)
 	}
 	return roots, nil
+}
+
+// DeviceRoot returns the root of the device CA of a namespace.
+func (v *Vault) DeviceRoot(ctx context.Context, ns uptane.Namespace) (*x509.Certificate, error) {
+	cert, err := v.rootCA(ctx, ns, kindDeviceRoot)
+	if err != nil {
+		return nil, fmt.Errorf("reading device root: %w", err)
+	}
+	return cert, nil
+}
+
+func (v *Vault) rootCA(ctx context.Context, ns uptane.Namespace, kind string) (*x509.Certificate, error) {
+	row, err := v.store.lastAuthority(ctx, ns, kind)
+	if errors.Is(err, db.ErrNoRows) {
+		err = errNoAuthority.Withf("%s", kind)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return x509.ParseCertificate(row.Certificate)
 }
 
 // Issuer is a customer's own CA whose devices are let in.

@@ -158,7 +158,7 @@ func (v *Vault) issueServerCertificate(ctx context.Context, names pki.Names, ca 
 	}
 	v.log.Info("issued a server certificate", "names", names.String(), "ends", leaf.NotAfter)
 	if left := ca.Cert.NotAfter.Sub(now); left < pki.ServerLife {
-		v.log.Warn("the server's intermediate CA ends soon: issue a new one from the offline root", "ends", ca.Cert.NotAfter)
+		v.log.Warn("the server's intermediate CA ends soon: sealift ca renew server", "ends", ca.Cert.NotAfter)
 	}
 	return &tls.Certificate{Certificate: [][]byte{leaf.Raw, ca.Cert.Raw}, PrivateKey: key, Leaf: leaf}, nil
 }

@@ -29,16 +29,22 @@ func TestScripts(t *testing.T) {
 	run(t, func(env *testscript.Env) error { return setUp(env, bin, ports) }, "single")
 }
 
-// run runs all scripts; parts of a script may be for one engine alone, which
-// is a condition: [single] or [replicas].
-func run(t *testing.T, setUp func(*testscript.Env) error, engine string) {
+// run runs scripts, all where none is named; parts of a script may be for one engine
+// alone, or for programs that know tokens, which is a condition: [single],
+// [replicas] or [tokens].
+func run(t *testing.T, setUp func(*testscript.Env) error, engine string, scripts ...string) {
 	tuf := &tufClients{t: t}
+	dir := "testdata"
+	if len(scripts) > 0 {
+		dir = ""
+	}
 	testscript.Run(t, testscript.Params{
-		Dir:                "testdata",
+		Dir:                dir,
+		Files:              scripts,
 		RequireUniqueNames: true,
 		Setup:              setUp,
 		Condition: func(name string) (bool, error) {
-			if name != "single" && name != "replicas" {
+			if name != "single" && name != "replicas" && name != "tokens" {
 				return false, fmt.Errorf("unknown condition %q", name)
 			}
 			return name == engine, nil

@@ -1,16 +1,19 @@
 package tools_test
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// The whole story with private keys in PKCS#11 tokens: root and targets keys at
-// the desk, online keys at the server.
-func TestDemoWithTokens(t *testing.T) {
+// buildWithTokens makes the programs that know PKCS#11 tokens.
+func buildWithTokens(t *testing.T) string {
+	t.Helper()
 	for _, tool := range []string{"softhsm2-util", "gcc"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			if os.Getenv("CI") != "" {
@@ -25,7 +28,32 @@ func TestDemoWithTokens(t *testing.T) {
 	if out, err := c.CombinedOutput(); err != nil {
 		t.Fatalf("building the programs: %v\n%s", err, out)
 	}
-	c = exec.CommandContext(t.Context(), filepath.Join(bin, "sealift"), "demo", "--hsm")
+	return bin
+}
+
+// A running server's keys move into tokens, by ceremony.
+func TestTokenCeremonies(t *testing.T) {
+	bin := buildWithTokens(t)
+	ports := &ports{next: 30000 + os.Getpid()%200*12}
+	run(t, func(env *testscript.Env) error {
+		if err := setUp(env, bin, ports); err != nil {
+			return err
+		}
+		conf := filepath.Join(env.WorkDir, "softhsm2.conf")
+		env.Setenv("SOFTHSM2_CONF", conf)
+		env.Setenv("PKCS11_MODULE_PATH", "/usr/lib/softhsm/libsofthsm2.so")
+		env.Setenv("PKCS11_PIN", "1234")
+		tokens := filepath.Join(env.WorkDir, ".tokens")
+		return errors.Join(os.Mkdir(tokens, 0o700),
+			os.WriteFile(conf, []byte("directories.tokendir = "+tokens+"\nobjectstore.backend = file\n"), 0o600))
+	}, "tokens", "testdata/trust-token.txtar")
+}
+
+// The whole story with private keys in PKCS#11 tokens: root and targets keys at
+// the desk, online keys at the server.
+func TestDemoWithTokens(t *testing.T) {
+	bin := buildWithTokens(t)
+	c := exec.CommandContext(t.Context(), filepath.Join(bin, "sealift"), "demo", "--hsm")
 	c.Env = append(os.Environ(), "TMPDIR="+t.TempDir())
 	out, err := c.CombinedOutput()
 	if err != nil {

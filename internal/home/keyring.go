@@ -203,7 +203,7 @@ func (k *Keyring) readPrivate(name string) (crypto.Signer, error) {
 	warnIfWide(path, k.opts.Warn)
 	switch formOf(raw) {
 	case sealed:
-		if raw, err = k.opts.Passphrases.open(raw, path); err != nil {
+		if raw, err = k.opts.Passphrases.Open(raw, path); err != nil {
 			return nil, err
 		}
 	case token:

@@ -85,8 +85,9 @@ func (p *Passphrases) Choose(what string) ([]byte, error) {
 	return first, nil
 }
 
-// open unseals a file, trying what is at hand before anybody is asked.
-func (p *Passphrases) open(sealed []byte, what string) ([]byte, error) {
+// Open unseals a file, trying what is at hand before anybody is asked; what names it
+// in errors and questions. Errors wrap ErrPassphrase or ErrNoPassphrase.
+func (p *Passphrases) Open(sealed []byte, what string) ([]byte, error) {
 	set, err := p.environment()
 	if err != nil {
 		return nil, err

@@ -22,10 +22,10 @@ const issuersPath = "/api/v1/issuers"
 
 // newCA is `sealift ca`.
 func newCA() *cobra.Command {
-	ca := &cobra.Command{Use: "ca", Short: "Let devices in whose certificates a CA of your own has signed"}
+	ca := &cobra.Command{Use: "ca", Short: "Renew the server's CAs; let devices of a CA of your own in"}
 	var f operatorFlags
 	f.bind(ca)
-	ca.AddCommand(newCAAdd(&f),
+	ca.AddCommand(newCARenew(), newCAAdd(&f),
 		f.speak(&cobra.Command{Use: "statement CERTIFICATE", Short: "Print what the CA's key must sign, where that key is elsewhere", Args: args(cobra.ExactArgs(1))},
 			func(k *client, c *cobra.Command, given []string) error {
 				_, statement, err := caStatement(k, c, given[0])
