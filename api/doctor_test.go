@@ -6,8 +6,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/theupdateframework/go-tuf/v2/metadata"
+
 	"sealift/access"
 	"sealift/api"
+	"sealift/internal/home"
 	"sealift/keys"
 	"sealift/uptane"
 )
@@ -47,6 +50,43 @@ func TestDoctor(t *testing.T) {
 	s.wait(10 * day)
 	if got := s.checks(); got["ends:image/targets"] != "error" {
 		t.Errorf("targets have ended: %v", got)
+	}
+}
+
+// A root that replaces the targets key may come first. Until targets are signed
+// with the new one no device updates, and everybody who asks is told.
+func TestRootBeforeItsTargetsIsRed(t *testing.T) {
+	s := newServer(t)
+	if got := s.checks(); got["targets_trusted"] != "ok" {
+		t.Errorf("%v", got)
+	}
+	fresh, err := s.image.Keys().Generate("targets-2", home.Ed25519, 0, false)
+	check(t, err)
+	check(t, s.image.EditRoot(func(r *metadata.RootType) error {
+		ring, err := uptane.RingOf(uptane.Uptane, r, uptane.RoleTargets)
+		if err != nil {
+			return err
+		}
+		uptane.RemoveKey(r, uptane.RoleTargets, ring.Keys[0])
+		return uptane.AddKey(r, uptane.RoleTargets, fresh)
+	}))
+	signed, err := s.image.SignRoot(t.Context(), home.Signing{Keys: []string{"root"}})
+	check(t, err)
+	check(t, s.repo.PutRoot(t.Context(), ns, signed.Uptane))
+	check(t, s.image.Pushed(uptane.RoleRoot, signed, ""))
+	if got := s.checks(); got["targets_untrusted"] != "error" {
+		t.Errorf("the doctor says %v", got)
+	}
+	s.expect("", "error targets_untrusted: targets version 1 are not signed by the keys that root version 2 names: no device installs anything")
+
+	before, err := s.image.Checksum()
+	check(t, err)
+	again, err := s.image.SignTargets(t.Context(), home.Signing{Keys: []string{"targets-2"}})
+	check(t, err)
+	_, err = s.repo.PutTargets(t.Context(), ns, again.Uptane, before, "test")
+	check(t, err)
+	if got := s.checks(); got["targets_trusted"] != "ok" {
+		t.Errorf("with new signatures: %v", got)
 	}
 }
 

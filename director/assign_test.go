@@ -168,6 +168,19 @@ func TestOneEntryAFile(t *testing.T) {
 	if got := v.offered(); len(got) != 0 {
 		t.Errorf("offered %v to ECUs that run it", got)
 	}
+	// Also where an assignment is open that should not be: what counts is what runs.
+	f.images.add("z", 5, "hw")
+	f.assign(map[uptane.HardwareID]string{"hw": "z"}, v)
+	if _, err := f.db.ExecContext(t.Context(), `UPDATE director_ecu SET filename = 'z' WHERE serial = $1`, p.serial); err != nil {
+		t.Fatal(err)
+	}
+	if got := v.offered(); !maps.Equal(got, map[uptane.ECUSerial]string{s.serial: "z"}) {
+		t.Errorf("offered %v, want z for the Secondary alone", got)
+	}
+	if _, err := f.Cancel(t.Context(), ns, v.id, true); err != nil {
+		t.Fatal(err)
+	}
+	v.report(nil)
 	// Other content under the same name cannot be helped by offering it.
 	f.images.add("y", 5, "hw")
 	f.assign(map[uptane.HardwareID]string{"hw": "y"}, v)
