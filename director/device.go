@@ -146,7 +146,10 @@ func (d *Director) Renew(ctx context.Context, ns uptane.Namespace, device uptane
 			return err
 		}
 		row.Epoch++
-		return d.store.saveDevice(ctx, tx, ns, row)
+		if err := d.store.saveDevice(ctx, tx, ns, row); err != nil {
+			return err
+		}
+		return d.act(ctx, tx, ns, "device.renew", "metadata of device %s are written anew", device)
 	})
 	if err != nil {
 		return fmt.Errorf("renewing metadata of device %s: %w", device, err)

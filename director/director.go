@@ -77,6 +77,9 @@ type Config struct {
 	Began func(ctx context.Context, ns uptane.Namespace, device uptane.DeviceID, filename string) error
 	// Actor names who acts in ctx, for the history; nil means "local".
 	Actor func(ctx context.Context) string
+	// Act enters an administrative act in the audit, in the transaction that does
+	// it; nil enters none.
+	Act func(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, action, detail string) error
 }
 
 // Director is the Director repository of all namespaces. Safe for concurrent
@@ -93,6 +96,7 @@ type Director struct {
 	log      *slog.Logger
 	began    func(ctx context.Context, ns uptane.Namespace, device uptane.DeviceID, filename string) error
 	actor    func(ctx context.Context) string
+	audit    func(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, action, detail string) error
 	counters *counters
 }
 
@@ -104,7 +108,7 @@ func New(ctx context.Context, c Config) (*Director, error) {
 	}
 	d := &Director{
 		store: store{c.DB}, signer: c.Signer, roots: c.Roots, keys: c.Keys, images: c.Images,
-		journal: c.Journal, life: c.Life, now: c.Now, log: c.Log, began: c.Began, actor: c.Actor,
+		journal: c.Journal, life: c.Life, now: c.Now, log: c.Log, began: c.Began, actor: c.Actor, audit: c.Act,
 	}
 	if d.life == 0 {
 		d.life = DefaultLife

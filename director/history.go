@@ -49,6 +49,14 @@ func (d *Director) History(ctx context.Context, ns uptane.Namespace, device upta
 	return list, nil
 }
 
+// act enters what somebody does in the audit, in the transaction that does it.
+func (d *Director) act(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, action, format string, args ...any) error {
+	if d.audit == nil {
+		return nil
+	}
+	return d.audit(ctx, tx, ns, action, fmt.Sprintf(format, args...))
+}
+
 // note adds an entry to a device's history.
 func (d *Director) note(ctx context.Context, q sqlx.ExecerContext, ns uptane.Namespace, device uptane.DeviceID, actor, action string, detail map[string]any) error {
 	id, err := uuid.NewV7()

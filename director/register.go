@@ -250,7 +250,10 @@ func (d *Director) ApproveKey(ctx context.Context, ns uptane.Namespace, device u
 		if err := d.store.saveECU(ctx, tx, ns, known[i]); err != nil {
 			return err
 		}
-		return d.note(ctx, tx, ns, device, d.actor(ctx), actKeyApproved, map[string]any{"ecu": serial, "key": key})
+		if err := d.note(ctx, tx, ns, device, d.actor(ctx), actKeyApproved, map[string]any{"ecu": serial, "key": key}); err != nil {
+			return err
+		}
+		return d.act(ctx, tx, ns, "ecu.approve", "ECU %q of device %s may bring key %s", serial, device, key)
 	})
 	if err != nil {
 		return fmt.Errorf("approving key of ECU %s of device %s: %w", serial, device, err)

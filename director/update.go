@@ -90,13 +90,26 @@ func (d *Director) CreateUpdate(ctx context.Context, ns uptane.Namespace, name s
 		}
 	}
 	err = d.store.db.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
-		return d.store.addUpdate(ctx, tx, ns, u, rows)
+		if err := d.store.addUpdate(ctx, tx, ns, u, rows); err != nil {
+			return err
+		}
+		return d.act(ctx, tx, ns, "update.create", "update %s: %s", u.ID, imagesOf(rows))
 	})
 	if err != nil {
 		return Update{}, fmt.Errorf("creating update: %w", err)
 	}
 	u.Counts = map[Status]int{}
 	return u, nil
+}
+
+// imagesOf says which hardware ids get which image.
+func imagesOf(rows []updateTargetRow) string {
+	var list []string
+	for _, row := range rows {
+		list = append(list, fmt.Sprintf("%s gets %q", row.HardwareID, row.Filename))
+	}
+	slices.Sort(list)
+	return strings.Join(list, ", ")
 }
 
 // resolve looks the image of one hardware id up and checks what was asked.

@@ -23,21 +23,8 @@ type Act struct {
 // maxActs is the longest page of [Vault.Acts].
 const maxActs = 1000
 
-// Audit records an administrative act of a person or program. Detail is free
-// text; secrets do not belong there.
-func (v *Vault) Audit(ctx context.Context, ns uptane.Namespace, actor, action, detail string) error {
-	a, err := v.act(ctx, ns, action, "%s", detail)
-	if err != nil {
-		return err
-	}
-	a.Actor = actor
-	if err := v.store.addAct(ctx, v.store.db, a); err != nil {
-		return fmt.Errorf("recording act %s: %w", action, err)
-	}
-	return nil
-}
-
-// AuditIn is [Vault.Audit] within the transaction of the act itself.
+// AuditIn records an administrative act of a person or program, in the transaction
+// of the act itself. Detail is free text; secrets do not belong there.
 func (v *Vault) AuditIn(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, actor, action, detail string) error {
 	a, err := v.act(ctx, ns, action, "%s", detail)
 	if err != nil {
@@ -48,6 +35,12 @@ func (v *Vault) AuditIn(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, a
 		return fmt.Errorf("recording act %s: %w", action, err)
 	}
 	return nil
+}
+
+// Act is [Vault.AuditIn] of whoever acts in ctx: what services are given to audit
+// what they do.
+func (v *Vault) Act(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, action, detail string) error {
+	return v.AuditIn(ctx, tx, ns, v.actor(ctx), action, detail)
 }
 
 // Acts returns the latest acts in a namespace, newest first: at most limit of

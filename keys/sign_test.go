@@ -1,6 +1,7 @@
 package keys_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -10,6 +11,8 @@ import (
 	"time"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
+
+	"github.com/jmoiron/sqlx"
 
 	"sealift/internal/db"
 	"sealift/internal/db/dbtest"
@@ -248,14 +251,18 @@ func TestActsArePagedAndKeptApart(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		r := newRig(t, d)
 		ctx := t.Context()
-		for _, detail := range []string{"one", "100% two", "three"} {
-			if err := r.Audit(ctx, ns, "token:bob", "test.act", detail); err != nil {
+		enter := func(ns uptane.Namespace, detail string) {
+			err := d.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+				return r.AuditIn(ctx, tx, ns, "token:bob", "test.act", detail)
+			})
+			if err != nil {
 				t.Fatal(err)
 			}
 		}
-		if err := r.Audit(ctx, "second", "token:bob", "test.act", "elsewhere"); err != nil {
-			t.Fatal(err)
+		for _, detail := range []string{"one", "100% two", "three"} {
+			enter(ns, detail)
 		}
+		enter("second", "elsewhere")
 		page, err := r.Acts(ctx, ns, "", 2)
 		if err != nil || len(page) != 2 || page[0].Detail != "three" || page[1].Detail != "100% two" {
 			t.Fatalf("first page %+v, %v", page, err)

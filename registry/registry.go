@@ -44,6 +44,9 @@ type Config struct {
 	Now func() time.Time // nil: time.Now
 	// FlushEvery is how often last-seen times are written, one second by default.
 	FlushEvery time.Duration
+	// Act enters an administrative act in the audit, in the transaction that does
+	// it; nil enters none.
+	Act func(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, action, detail string) error
 }
 
 // Registry is the device registry of all namespaces. Safe for concurrent use.
@@ -52,6 +55,7 @@ type Registry struct {
 	store store
 	now   func() time.Time
 	log   *slog.Logger
+	act   func(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, action, detail string) error
 
 	mu   sync.Mutex
 	seen map[deviceKey]int64 // heard of since the last flush
@@ -70,7 +74,7 @@ func New(ctx context.Context, c Config) (*Registry, error) {
 	if err := db.Migrate(ctx, c.DB, "registry", schema); err != nil {
 		return nil, fmt.Errorf("preparing registry: %w", err)
 	}
-	r := &Registry{db: c.DB, now: c.Now, log: c.Log, seen: map[deviceKey]int64{}, done: make(chan struct{})}
+	r := &Registry{db: c.DB, now: c.Now, log: c.Log, act: c.Act, seen: map[deviceKey]int64{}, done: make(chan struct{})}
 	if r.now == nil {
 		r.now = time.Now
 	}
@@ -174,11 +178,16 @@ func (r *Registry) SetDevice(ctx context.Context, ns uptane.Namespace, id uptane
 	if name == "" || len(name) > 200 || len(notes) > 4096 || !printable(name) || !printable(notes) {
 		return ErrMalformed.With("a name has 1 to 200 bytes, notes at most 4096, both printable")
 	}
-	n, err := r.store.setDevice(ctx, r.db, ns, id, name, notes)
-	if err == nil && n == 0 {
-		return ErrUnknownDevice
-	}
-	return wrap("changing device", err)
+	return wrap("changing device", r.db.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		n, err := r.store.setDevice(ctx, tx, ns, id, name, notes)
+		if err == nil && n == 0 {
+			err = ErrUnknownDevice
+		}
+		if err != nil || r.act == nil {
+			return err
+		}
+		return r.act(ctx, tx, ns, "device.name", fmt.Sprintf("device %s is called %q", id, name))
+	}))
 }
 
 // Record implements the Director's journal: it runs in the Director's

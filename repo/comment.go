@@ -7,6 +7,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/jmoiron/sqlx"
+
 	"sealift/internal/db"
 	"sealift/internal/fault"
 	"sealift/uptane"
@@ -88,12 +90,15 @@ func (r *Repo) DropSBOM(ctx context.Context, ns uptane.Namespace, filename strin
 	if uptane.CheckFilename(filename) != nil {
 		return ErrSBOMMissing
 	}
-	gone, err := r.store.dropNote(ctx, ns, sboms, filename)
+	err := r.acting(ctx, ns, actNote, fmt.Sprintf("no uri of %q", filename), func(ctx context.Context, tx *sqlx.Tx) error {
+		gone, err := r.store.dropNote(ctx, tx, ns, sboms, filename)
+		if err == nil && !gone {
+			err = ErrSBOMMissing
+		}
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("dropping bill of materials of %q of %s: %w", filename, ns, err)
-	}
-	if !gone {
-		return ErrSBOMMissing
 	}
 	return nil
 }
@@ -102,7 +107,10 @@ func (r *Repo) note(ctx context.Context, ns uptane.Namespace, kind noteTable, fi
 	if _, _, err := r.target(ctx, ns, filename); err != nil {
 		return err
 	}
-	if err := r.store.saveNote(ctx, ns, kind, filename, text, r.now().UnixMilli(), by); err != nil {
+	err := r.acting(ctx, ns, actNote, fmt.Sprintf("%s of %q", kind.column(), filename), func(ctx context.Context, tx *sqlx.Tx) error {
+		return r.store.saveNote(ctx, tx, ns, kind, filename, text, r.now().UnixMilli(), by)
+	})
+	if err != nil {
 		return fmt.Errorf("noting about %q of %s: %w", filename, ns, err)
 	}
 	return nil

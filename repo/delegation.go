@@ -122,6 +122,7 @@ func (r *Repo) acceptDelegation(ctx context.Context, ns uptane.Namespace, role u
 	}
 	p.publication = publication{
 		set: set, twin: twin, edition: edition{push, listingOf(rows).with(role, p.row.Version)}, base: repository.visible(uptane.Uptane), root: root.version,
+		action: actDelegation, detail: fmt.Sprintf("version %d of %s, sha256 %s", p.row.Version, role, p.row.Checksum),
 		apply: func(ctx context.Context, tx *sqlx.Tx) error { return r.applyDelegation(ctx, tx, ns, p) },
 	}
 	r.remark(ctx, ns, role, d)

@@ -121,17 +121,14 @@ func (row repositoryRow) policy() Policy {
 	return Policy{MinTargetsLife: time.Duration(row.MinLife) * time.Millisecond}
 }
 
-// Within is what is done in the same transaction as a change, such as auditing it:
-// both happen, or neither.
-type Within func(context.Context, *sqlx.Tx) error
-
 // SetPolicy changes it for what is pushed from now on. It answers ErrInvalid and
 // ErrNoRepository.
-func (r *Repo) SetPolicy(ctx context.Context, ns uptane.Namespace, p Policy, also ...Within) error {
+func (r *Repo) SetPolicy(ctx context.Context, ns uptane.Namespace, p Policy) error {
 	if p.MinTargetsLife < 0 || p.MinTargetsLife > MaxTargetsLife {
 		return ErrInvalid.Withf("a life is 0 to %d days", MaxTargetsLife/day)
 	}
-	err := r.within(ctx, also, func(ctx context.Context, tx *sqlx.Tx) error { return r.store.setMinLife(ctx, tx, ns, p.MinTargetsLife) })
+	detail := fmt.Sprintf("min-targets-life %d days", p.MinTargetsLife/day)
+	err := r.acting(ctx, ns, actPolicy, detail, func(ctx context.Context, tx *sqlx.Tx) error { return r.store.setMinLife(ctx, tx, ns, p.MinTargetsLife) })
 	return r.settled(ns, "setting the policy", err)
 }
 
@@ -139,22 +136,10 @@ func (r *Repo) SetPolicy(ctx context.Context, ns uptane.Namespace, p Policy, als
 // such wish: for devices that will be without a network. What is online is signed
 // anew, no longer than its root lives; what people sign is proposed so. It answers
 // ErrNoRepository.
-func (r *Repo) SetNotBefore(ctx context.Context, ns uptane.Namespace, at time.Time, also ...Within) error {
-	err := r.within(ctx, also, func(ctx context.Context, tx *sqlx.Tx) error { return r.store.setNotBefore(ctx, tx, ns, at.UnixMilli()) })
+func (r *Repo) SetNotBefore(ctx context.Context, ns uptane.Namespace, at time.Time) error {
+	detail := "nothing signed here ends before " + at.UTC().Format(time.RFC3339)
+	err := r.acting(ctx, ns, actNotBefore, detail, func(ctx context.Context, tx *sqlx.Tx) error { return r.store.setNotBefore(ctx, tx, ns, at.UnixMilli()) })
 	return r.settled(ns, "setting the earliest expiry", err)
-}
-
-// within makes a change and what belongs to it in one transaction.
-func (r *Repo) within(ctx context.Context, also []Within, change Within) error {
-	return r.store.db.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
-		err := change(ctx, tx)
-		for _, do := range also {
-			if err == nil {
-				err = do(ctx, tx)
-			}
-		}
-		return err
-	})
 }
 
 // settled ends a change of a repository's settings.

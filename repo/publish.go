@@ -18,6 +18,8 @@ type publication struct {
 	twin    *twinEdition   // what TUF clients see with it, nil if nothing new
 	// apply changes the tables in the transaction that makes it visible.
 	apply func(context.Context, *sqlx.Tx) error
+	// action and detail are entered in the audit by it.
+	action, detail string
 }
 
 // signedSet is the snapshot and timestamp of an edition.
@@ -55,6 +57,9 @@ func (r *Repo) publishEdition(ctx context.Context, ns uptane.Namespace, p public
 			return err
 		}
 		if err := r.store.turn(ctx, tx, ns, p.edition.stand()); err != nil {
+			return err
+		}
+		if err := r.act(ctx, tx, ns, p.action, "%s", p.detail); err != nil {
 			return err
 		}
 		return r.voidOthers(ctx, tx, t)

@@ -234,6 +234,7 @@ func (r *Repo) publish(ctx context.Context, ns uptane.Namespace, p *push) error 
 	}
 	set, err := r.publishEdition(ctx, ns, publication{
 		edition: edition{p.row, p.listing}, base: p.base, root: p.root, twin: twin,
+		action: actTargets, detail: fmt.Sprintf("targets version %d, sha256 %s", p.row.Version, p.row.Checksum),
 		set:   acceptance.Set{Targets: p.row.Document, Delegations: roles, Past: p.past},
 		apply: func(ctx context.Context, tx *sqlx.Tx) error { return r.makeVisible(ctx, tx, ns, p) },
 	})

@@ -55,7 +55,7 @@ type Secrets interface {
 // headers, and fetches and publishes them. Nothing is kept of an address from
 // which that fails. It answers ErrInvalid, ErrRemoteFetch, ErrRemoteParse, or what
 // [Repo.PutDelegation] answers.
-func (r *Repo) SetRemote(ctx context.Context, ns uptane.Namespace, role uptane.Role, uri string, headers map[string]string, name, by string, also ...Within) error {
+func (r *Repo) SetRemote(ctx context.Context, ns uptane.Namespace, role uptane.Role, uri string, headers map[string]string, name, by string) error {
 	if err := checkRemote(uri, headers); err != nil {
 		return err
 	}
@@ -79,7 +79,8 @@ func (r *Repo) SetRemote(ctx context.Context, ns uptane.Namespace, role uptane.R
 		}
 	}
 	return r.fetchRemote(ctx, ns, row, headers, by, func(ctx context.Context, ns uptane.Namespace, row remoteRow) error {
-		return r.within(ctx, also, func(ctx context.Context, tx *sqlx.Tx) error { return r.store.saveRemote(ctx, tx, ns, row) })
+		detail := fmt.Sprintf("metadata of %s come from %s, asked with %d headers", role, withoutQuery(uri), len(headers))
+		return r.acting(ctx, ns, actRemote, detail, func(ctx context.Context, tx *sqlx.Tx) error { return r.store.saveRemote(ctx, tx, ns, row) })
 	})
 }
 
@@ -127,6 +128,16 @@ func (r *Repo) fetchRemote(ctx context.Context, ns uptane.Namespace, row remoteR
 		return fmt.Errorf("keeping remote %s of %s: %w", row.Role, ns, err)
 	}
 	return nil
+}
+
+// withoutQuery is an address without what may be secret in it.
+func withoutQuery(uri string) string {
+	u, err := url.Parse(uri)
+	if err != nil {
+		return "elsewhere"
+	}
+	u.User, u.RawQuery, u.Fragment = nil, "", ""
+	return u.String()
 }
 
 func checkRemote(uri string, headers map[string]string) error {

@@ -32,6 +32,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jmoiron/sqlx"
 	"gocloud.dev/blob"
 	"golang.org/x/sync/singleflight"
 
@@ -94,6 +95,9 @@ type Config struct {
 	// Witnessed is what a new timestamp says in its custom, so that whoever has
 	// the timestamp is a witness of it: the head of the record. Nil says nothing.
 	Witnessed func(context.Context) (map[string]any, error)
+	// Act enters an administrative act in the audit, in the transaction that does
+	// it; nil enters none.
+	Act func(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, action, detail string) error
 	// Secrets seals the headers of remote delegations; nil takes none.
 	Secrets Secrets
 	// PrivateRemotes lets remote delegations be fetched from addresses that are
@@ -161,7 +165,9 @@ func (r *Repo) Create(ctx context.Context, ns uptane.Namespace) (string, error) 
 	if err != nil {
 		return "", fmt.Errorf("naming the repository of %s: %w", ns, err)
 	}
-	err = r.store.addRepository(ctx, ns, id.String(), r.now().UnixMilli())
+	err = r.acting(ctx, ns, actCreate, "Image repository "+id.String(), func(ctx context.Context, tx *sqlx.Tx) error {
+		return r.store.addRepository(ctx, tx, ns, id.String(), r.now().UnixMilli())
+	})
 	if errors.Is(err, db.ErrExists) {
 		return "", ErrExists.With("the namespace has a repository")
 	}

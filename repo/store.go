@@ -45,8 +45,8 @@ func (r repositoryRow) visible(f uptane.Flavour) stand {
 }
 
 // addRepository returns db.ErrExists if the namespace has a repository.
-func (s store) addRepository(ctx context.Context, ns uptane.Namespace, id string, now int64) error {
-	_, err := s.db.ExecContext(ctx,
+func (s store) addRepository(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, id string, now int64) error {
+	_, err := tx.ExecContext(ctx,
 		`INSERT INTO repo_repository (namespace, id, created_at) VALUES ($1, $2, $3)`, ns, id, now)
 	return db.Err(err)
 }

@@ -25,8 +25,8 @@ func (n noteTable) column() string {
 	return "comment"
 }
 
-func (s store) saveNote(ctx context.Context, ns uptane.Namespace, n noteTable, filename, text string, now int64, by string) error {
-	_, err := s.db.ExecContext(ctx,
+func (s store) saveNote(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, n noteTable, filename, text string, now int64, by string) error {
+	_, err := tx.ExecContext(ctx,
 		`INSERT INTO `+string(n)+` (namespace, filename, `+n.column()+`, updated_at, updated_by) VALUES ($1, $2, $3, $4, $5)
 		ON CONFLICT (namespace, filename) DO UPDATE SET `+n.column()+` = excluded.`+n.column()+`,
 			updated_at = excluded.updated_at, updated_by = excluded.updated_by`, ns, filename, text, now, by)
@@ -72,8 +72,8 @@ func (s store) notesOn(ctx context.Context, ns uptane.Namespace, n noteTable, fi
 	return found, nil
 }
 
-func (s store) dropNote(ctx context.Context, ns uptane.Namespace, n noteTable, filename string) (bool, error) {
-	done, err := s.db.ExecContext(ctx, `DELETE FROM `+string(n)+` WHERE namespace = $1 AND filename = $2`, ns, filename)
+func (s store) dropNote(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, n noteTable, filename string) (bool, error) {
+	done, err := tx.ExecContext(ctx, `DELETE FROM `+string(n)+` WHERE namespace = $1 AND filename = $2`, ns, filename)
 	if err != nil {
 		return false, err
 	}

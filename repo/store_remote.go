@@ -38,8 +38,8 @@ func (s store) remotes(ctx context.Context, ns uptane.Namespace) (map[uptane.Rol
 }
 
 // nameRole changes what people call a role, and nothing else.
-func (s store) nameRole(ctx context.Context, ns uptane.Namespace, role uptane.Role, name string) error {
-	_, err := s.db.ExecContext(ctx,
+func (s store) nameRole(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, role uptane.Role, name string) error {
+	_, err := tx.ExecContext(ctx,
 		`INSERT INTO repo_remote (namespace, role, friendly_name) VALUES ($1, $2, $3)
 		ON CONFLICT (namespace, role) DO UPDATE SET friendly_name = excluded.friendly_name`, ns, role, name)
 	return err

@@ -35,7 +35,12 @@ func (s store) saveWaiting(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace
 	return err
 }
 
-func (s store) dropWaiting(ctx context.Context, ns uptane.Namespace, id string) error {
-	_, err := s.db.ExecContext(ctx, `DELETE FROM repo_waiting WHERE namespace = $1 AND id = $2`, ns, id)
-	return err
+// dropWaiting reports whether it was there.
+func (s store) dropWaiting(ctx context.Context, x sqlx.ExecerContext, ns uptane.Namespace, id string) (bool, error) {
+	done, err := x.ExecContext(ctx, `DELETE FROM repo_waiting WHERE namespace = $1 AND id = $2`, ns, id)
+	if err != nil {
+		return false, err
+	}
+	n, err := done.RowsAffected()
+	return n > 0, err
 }

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jmoiron/sqlx"
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 	"gocloud.dev/blob"
 
@@ -62,6 +64,7 @@ type world struct {
 	guard   bool     // servers from now on fetch from public addresses only
 
 	mu     sync.Mutex
+	deaf   error             // the audit fails
 	signed map[string]string // role and version -> what was signed
 	broken func(uptane.Job) error
 }
@@ -111,12 +114,21 @@ func (w *world) server() *server {
 	r, err := repo.New(w.t.Context(), repo.Config{
 		DB: w.db, Bucket: w.bucket, Signer: watched{w, vault}, Roots: vault, RootVersion: vault.RootVersion,
 		RoleKeysSince: vault.RoleKeysSince, PutRoots: vault.PutRoots, RootTwins: vault, RequireRoot: vault.RequireRoot, Complete: w.complete,
-		Secrets: w.kek, PrivateRemotes: !w.guard, MaxImage: 10_000, PartSize: 1000, Now: w.clock.now,
+		Act: w.audit(vault), Secrets: w.kek, PrivateRemotes: !w.guard, MaxImage: 10_000, PartSize: 1000, Now: w.clock.now,
 	})
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	return &server{r, vault}
+}
+
+// audit is the vault's, until it is to fail.
+func (w *world) audit(vault *keys.Vault) func(context.Context, *sqlx.Tx, uptane.Namespace, string, string) error {
+	return func(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, action, detail string) error {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return errors.Join(vault.Act(ctx, tx, ns, action, detail), w.deaf)
+	}
 }
 
 // watched is a vault that fails when told to and tells when one version is

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/jmoiron/sqlx"
+
 	"sealift/internal/fault"
 	"sealift/uptane"
 	"sealift/uptane/canonical"
@@ -162,7 +164,10 @@ func (r *Repo) NameRole(ctx context.Context, ns uptane.Namespace, role uptane.Ro
 	if _, err := r.Role(ctx, ns, role); err != nil {
 		return err
 	}
-	if err := r.store.nameRole(ctx, ns, role, name); err != nil {
+	err := r.acting(ctx, ns, actName, fmt.Sprintf("%s is called %q", role, name), func(ctx context.Context, tx *sqlx.Tx) error {
+		return r.store.nameRole(ctx, tx, ns, role, name)
+	})
+	if err != nil {
 		return fmt.Errorf("naming %s of %s: %w", role, ns, err)
 	}
 	return nil

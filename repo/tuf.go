@@ -104,7 +104,10 @@ func (r *Repo) switchTUF(ctx context.Context, ns uptane.Namespace, on, anonymous
 		if on && !row.TUF && row.visible(uptane.TUF) != judged {
 			return errAgain
 		}
-		return r.store.setTUF(ctx, tx, ns, on, anonymous)
+		if err := r.store.setTUF(ctx, tx, ns, on, anonymous); err != nil {
+			return err
+		}
+		return r.act(ctx, tx, ns, actTUF, "enabled %t, anonymous %t", on, anonymous)
 	})
 }
 

@@ -64,10 +64,10 @@ func Open(ctx context.Context, c Config) (_ *Services, err error) {
 	if s.Access, err = access.New(ctx, access.Config{DB: c.DB, Now: c.Now, Log: c.Log}); err != nil {
 		return nil, err
 	}
-	if s.Registry, err = registry.New(ctx, registry.Config{DB: c.DB, Now: c.Now, Log: c.Log}); err != nil {
+	if s.Vault, err = keys.New(ctx, keys.Config{DB: c.DB, KEK: c.KEK, Token: c.Token, Now: c.Now, Log: c.Log, Actor: c.Actor, Enrol: s.enrol}); err != nil {
 		return nil, err
 	}
-	if s.Vault, err = keys.New(ctx, keys.Config{DB: c.DB, KEK: c.KEK, Token: c.Token, Now: c.Now, Log: c.Log, Actor: c.Actor, Enrol: s.enrol}); err != nil {
+	if s.Registry, err = registry.New(ctx, registry.Config{DB: c.DB, Now: c.Now, Log: c.Log, Act: s.Vault.Act}); err != nil {
 		return nil, err
 	}
 	if s.TreeHub, err = treehub.New(ctx, treehub.Config{DB: c.DB, Bucket: c.Objects, Now: c.Now, Log: c.Log}); err != nil {
@@ -75,13 +75,13 @@ func Open(ctx context.Context, c Config) (_ *Services, err error) {
 	}
 	if s.Repo, err = repo.New(ctx, repo.Config{
 		DB: c.DB, Bucket: c.Images, Signer: s.Vault, Roots: s.Vault, RootVersion: s.Vault.RootVersion, RoleKeysSince: s.Vault.RoleKeysSince,
-		PutRoots: s.Vault.PutRoots, RootTwins: s.Vault, RequireRoot: s.Vault.RequireRoot, Complete: s.TreeHub.RequireComplete, Witnessed: s.witnessed,
+		PutRoots: s.Vault.PutRoots, RootTwins: s.Vault, RequireRoot: s.Vault.RequireRoot, Complete: s.TreeHub.RequireComplete, Witnessed: s.witnessed, Act: s.Vault.Act,
 		Replicas: c.DB.Dialect() == db.Postgres, Secrets: c.KEK, PrivateRemotes: c.PrivateRemotes, Now: c.Now, Log: c.Log,
 	}); err != nil {
 		return nil, err
 	}
 	s.Director, err = director.New(ctx, director.Config{
-		DB: c.DB, Signer: s.Vault, Roots: s.Vault, Keys: s.Vault, Images: s.Repo, Journal: s.Registry, Began: s.began, Now: c.Now, Log: c.Log, Actor: c.Actor,
+		DB: c.DB, Signer: s.Vault, Roots: s.Vault, Keys: s.Vault, Images: s.Repo, Journal: s.Registry, Began: s.began, Now: c.Now, Log: c.Log, Actor: c.Actor, Act: s.Vault.Act,
 	})
 	return s, err
 }
