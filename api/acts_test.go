@@ -36,7 +36,7 @@ func actOf() map[string]string {
 		"POST /user_repo": "repo.create", "POST /user_repo/root": "root.publish", "PUT /user_repo/targets": "targets.publish",
 		"PUT /user_repo/tuf/:role": twin, "PUT /user_repo/tuf": "tuf.switch",
 		"POST /user_repo/targets/*filename": proposal, "PUT /user_repo/targets/*filename": bytes, "PATCH /user_repo/targets/*filename": proposal,
-		"DELETE /user_repo/targets/*filename": proposal, "PATCH /user_repo/proprietary-custom/*filename": proposal, "POST /user_repo/retire": proposal,
+		"DELETE /user_repo/targets/*filename": proposal, "PUT /user_repo/root/rotate": refused, "PATCH /user_repo/proprietary-custom/*filename": proposal, "POST /user_repo/retire": proposal,
 		"PUT /user_repo/trusted-delegations": proposal, "PUT /user_repo/trusted-delegations/keys": proposal, "DELETE /user_repo/trusted-delegations/:role": proposal,
 		"POST /user_repo/trusted-delegations/:role/split": proposal,
 		"PUT /user_repo/proposals/targets":                "targets.propose", "POST /user_repo/proposals/targets/:id/signatures": "targets.cosign",

@@ -130,13 +130,16 @@ func (s *server) publishDraft(ctx context.Context, ns uptane.Namespace, id strin
 	if q := d.Quorum; !q.Reached() {
 		return d, keys.ErrDraftIncomplete.Withf("%d of %d keys of the root before and %d of %d of its own", q.Old, q.OldNeeds, q.New, q.NewNeeds)
 	}
+	put := func(ctx context.Context, root, twin []byte) error {
+		return s.vault.PublishDraft(ctx, ns, id, d.Repository, root, twin)
+	}
 	if d.Repository == uptane.DirectorRepository {
-		return d, s.vault.PutRoot(ctx, ns, d.Repository, d.Uptane)
+		return d, put(ctx, d.Uptane, nil)
 	}
 	if err := s.repo.StageTwin(ctx, ns, uptane.RoleRoot, d.TUF); err != nil {
 		return d, err
 	}
-	return d, s.repo.PutRoot(ctx, ns, d.Uptane)
+	return d, s.repo.PutRootBy(ctx, ns, d.Uptane, put)
 }
 
 func (s *server) deleteRootDraft(c *gin.Context) {

@@ -104,7 +104,7 @@ func (v *Vault) DraftRoot(ctx context.Context, ns uptane.Namespace, ask DraftReq
 		if waits := err == nil && old.waits(state.version, now); waits && old.ID != ask.Replaces {
 			return ErrDraftChanged.Withf("%s waits, not %q", old.ID, ask.Replaces)
 		}
-		if err := v.dropDraft(ctx, tx, state, old, "replaced"); err != nil {
+		if _, err := v.dropDraft(ctx, tx, state, old, "replaced"); err != nil {
 			return err
 		}
 		for _, k := range made {

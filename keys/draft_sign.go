@@ -37,7 +37,7 @@ func (v *Vault) Drafts(ctx context.Context, ns uptane.Namespace) ([]Draft, error
 			return nil, fmt.Errorf("reading the draft of a root: %w", err)
 		}
 		if !row.waits(state.version, v.now()) {
-			if err := v.giveUp(ctx, state, row, "it has waited too long"); err != nil {
+			if _, err := v.giveUp(ctx, state, row, "it has waited too long"); err != nil {
 				return nil, err
 			}
 			continue
@@ -156,43 +156,54 @@ func (v *Vault) WithdrawDraft(ctx context.Context, ns uptane.Namespace, id strin
 		return err
 	}
 	row, err := v.store.draftOf(ctx, v.store.db, ns, d.Repository)
+	if errors.Is(err, db.ErrNoRows) || err == nil && row.ID != id { // another took its place just now
+		return ErrNoDraft.Withf("%.80s", id)
+	}
 	if err != nil {
 		return fmt.Errorf("reading the draft of a root: %w", err)
 	}
-	return v.giveUp(ctx, state, row, "withdrawn")
-}
-
-func (v *Vault) giveUp(ctx context.Context, state *rootState, row draftRow, why string) error {
-	err := v.store.db.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error { return v.dropDraft(ctx, tx, state, row, why) })
-	if err != nil {
-		return fmt.Errorf("giving up root version %d of the %s repository: %w", row.Version, row.Repository, err)
+	gone, err := v.giveUp(ctx, state, row, "withdrawn")
+	if err == nil && !gone { // published meanwhile, or given up by somebody else
+		err = ErrNoDraft.Withf("%.80s", id)
 	}
-	return nil
+	return err
 }
 
-// dropDraft removes a draft, unless it has no id or is gone, with the keys that
-// were made for it and that the root in force does not name.
-func (v *Vault) dropDraft(ctx context.Context, tx *sqlx.Tx, state *rootState, row draftRow, why string) error {
+func (v *Vault) giveUp(ctx context.Context, state *rootState, row draftRow, why string) (gone bool, err error) {
+	err = v.store.db.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		gone, err = v.dropDraft(ctx, tx, state, row, why)
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("giving up root version %d of the %s repository: %w", row.Version, row.Repository, err)
+	}
+	return gone, nil
+}
+
+// dropDraft removes a draft with the keys that were made for it and that the root
+// in force does not name, and reports whether it was there. One without an id never
+// is.
+func (v *Vault) dropDraft(ctx context.Context, tx *sqlx.Tx, state *rootState, row draftRow, why string) (bool, error) {
 	if row.ID == "" {
-		return nil
+		return false, nil
 	}
 	// First, as publish does: no root names keys that are deleted at this moment.
 	if err := v.store.renewStamp(ctx, tx, state.ns, stampRoots); err != nil {
-		return err
+		return false, err
 	}
 	gone, err := v.store.removeDraft(ctx, tx, row)
 	if err != nil || !gone {
-		return err
+		return false, err
 	}
 	act, err := v.act(ctx, state.ns, "root.withdraw", "root version %d of the %s repository, %s: %s", row.Version, row.Repository, row.ID, why)
 	if err != nil {
-		return err
+		return false, err
 	}
 	var made []uptane.KeyID
 	if err := json.Unmarshal([]byte(row.Made), &made); err != nil {
-		return err
+		return false, err
 	}
-	return errors.Join(v.store.addAct(ctx, tx, act), v.forgetKeys(ctx, tx, state, made, state.roles))
+	return true, errors.Join(v.store.addAct(ctx, tx, act), v.forgetKeys(ctx, tx, state, made, state.roles))
 }
 
 // forgetKeys deletes private keys of online roles, but those that a root names.

@@ -66,6 +66,18 @@ func (v *Vault) PutRoot(ctx context.Context, ns uptane.Namespace, repo uptane.Re
 // which only the Image repository has, and only where all earlier roots have
 // one. An empty twin is none.
 func (v *Vault) PutRoots(ctx context.Context, ns uptane.Namespace, repo uptane.Repository, doc, twin []byte) error {
+	return v.putRoots(ctx, ns, repo, doc, twin, "")
+}
+
+// PublishDraft is [Vault.PutRoots] of a draft that enough people have signed. One
+// that somebody has given up is never published, however close both come: it
+// answers [ErrNoDraft] then.
+func (v *Vault) PublishDraft(ctx context.Context, ns uptane.Namespace, id string, repo uptane.Repository, doc, twin []byte) error {
+	return v.putRoots(ctx, ns, repo, doc, twin, id)
+}
+
+// putRoots publishes a root that waits as the draft of that id, "" for none.
+func (v *Vault) putRoots(ctx context.Context, ns uptane.Namespace, repo uptane.Repository, doc, twin []byte, draft string) error {
 	if !ns.Valid() {
 		return errNamespace.Withf("%.80q", ns)
 	}
@@ -90,7 +102,7 @@ func (v *Vault) PutRoots(ctx context.Context, ns uptane.Namespace, repo uptane.R
 	if err != nil {
 		return fmt.Errorf("checking root of the %s repository: %w", repo, err)
 	}
-	if err := v.publish(ctx, state, next); err != nil {
+	if err := v.publish(ctx, state, next, draft); err != nil {
 		return fmt.Errorf("publishing root version %d of the %s repository: %w", next.version, repo, err)
 	}
 	v.touched(ns)
@@ -204,7 +216,7 @@ func (v *Vault) judgeTwin(ctx context.Context, state *rootState, version int, si
 }
 
 // publish stores a root and claims its keys, in one transaction.
-func (v *Vault) publish(ctx context.Context, state *rootState, next nextRoot) error {
+func (v *Vault) publish(ctx context.Context, state *rootState, next nextRoot, draft string) error {
 	act, err := v.act(ctx, state.ns, "root.publish", "root version %d of the %s repository, sha256 %s", next.version, state.repo, hexSum(next.raw))
 	if err != nil {
 		return err
@@ -213,6 +225,13 @@ func (v *Vault) publish(ctx context.Context, state *rootState, next nextRoot) er
 		// First: who gives a draft up, with its keys, waits for us or we for him.
 		if err := v.store.renewStamp(ctx, tx, state.ns, stampRoots); err != nil {
 			return err
+		}
+		if draft != "" {
+			if _, err := v.store.holdDraft(ctx, tx, state.ns, draft); errors.Is(err, db.ErrNoRows) {
+				return ErrNoDraft.Withf("%.80s", draft)
+			} else if err != nil {
+				return err
+			}
 		}
 		why, err := v.claimKeys(ctx, tx, state, next, act.At)
 		if err != nil {

@@ -74,6 +74,13 @@ func (r *Repo) PutRoot(ctx context.Context, ns uptane.Namespace, doc []byte) err
 	if r.cfg.PutRoots == nil {
 		return ErrInvalid.With("this server takes no new roots")
 	}
+	return r.PutRootBy(ctx, ns, doc, func(ctx context.Context, root, twin []byte) error {
+		return r.cfg.PutRoots(ctx, ns, uptane.ImageRepository, root, twin)
+	})
+}
+
+// PutRootBy is [Repo.PutRoot] with put in place of Config.PutRoots.
+func (r *Repo) PutRootBy(ctx context.Context, ns uptane.Namespace, doc []byte, put func(ctx context.Context, root, twin []byte) error) error {
 	var twin *twinRow
 	var bytes []byte
 	row, err := r.repository(ctx, ns)
@@ -93,10 +100,10 @@ func (r *Repo) PutRoot(ctx context.Context, ns uptane.Namespace, doc []byte) err
 			}
 		}
 	}
-	err = r.cfg.PutRoots(ctx, ns, uptane.ImageRepository, doc, bytes)
+	err = put(ctx, doc, bytes)
 	if f := fault.Of(err); f != nil && f.Kind() == fault.Invalid && twin != nil && !row.TUF {
 		// TUF clients can wait, devices cannot: try without.
-		if alone := r.cfg.PutRoots(ctx, ns, uptane.ImageRepository, doc, nil); alone == nil {
+		if alone := put(ctx, doc, nil); alone == nil {
 			r.log.WarnContext(ctx, "root published without its TUF document", "namespace", ns, "reason", err)
 			err, twin = nil, nil
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
+	"os"
 	"sync"
 	"testing"
 
@@ -38,6 +39,22 @@ func (p *Power) step() error {
 		p.left--
 	}
 	return nil
+}
+
+// EachPowered runs fn as sub-tests of that name like [Each], with a database that
+// can go away.
+func EachPowered(t *testing.T, name string, fn func(*testing.T, *db.DB, *Power)) {
+	t.Helper()
+	t.Run(name+"/sqlite", func(t *testing.T) {
+		d, p := Powered(t, SQLiteURL(t))
+		fn(t, d, p)
+	})
+	if os.Getenv(EnvURL) != "" {
+		t.Run(name+"/postgres", func(t *testing.T) {
+			d, p := Powered(t, PostgresURL(t))
+			fn(t, d, p)
+		})
+	}
 }
 
 // Powered opens the database at url on a supply of its own.
