@@ -12,7 +12,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 )
 
-// maxHeads bounds what ParseHeads reads.
+// maxHeads bounds what ParseHeads reads: some days of them, one a second.
 const maxHeads = 64 << 20
 
 // headText is a head as it is told: {"at":"...","head":HEX,"size":N}. In the
@@ -35,10 +35,12 @@ func (h Head) MarshalJSON() ([]byte, error) {
 
 // ParseHeads reads heads as they were told: JSON objects one after the other,
 // each a head or a timestamp.json. Other objects are passed over, so that a
-// log can be given as it is; a line that is no JSON object ends nothing.
+// log can be given as it is; a line that is no JSON object ends nothing. More than
+// it reads is an error: the newest heads are the last, and count most.
 func ParseHeads(r io.Reader) ([]Head, error) {
 	var heads []Head
-	lines := bufio.NewScanner(io.LimitReader(r, maxHeads))
+	limited := &io.LimitedReader{R: r, N: maxHeads + 1}
+	lines := bufio.NewScanner(limited)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		line := lines.Bytes()
@@ -75,6 +77,9 @@ func ParseHeads(r io.Reader) ([]Head, error) {
 	}
 	if err := lines.Err(); err != nil {
 		return nil, fmt.Errorf("reading heads: %w", err)
+	}
+	if limited.N <= 0 {
+		return nil, fmt.Errorf("reading heads: more than %d bytes; give the last lines alone, they cover what came before", maxHeads)
 	}
 	return heads, nil
 }

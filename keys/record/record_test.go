@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"path/filepath"
 	"slices"
@@ -200,6 +201,45 @@ func TestDamageIsNamed(t *testing.T) {
 	}
 }
 
+// Somebody takes the last batch back and lets the server seal something else in its
+// place: there are two heads of one size. Whoever has both sees it, and whoever has
+// the first.
+func TestForkedRecord(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		l := newLedger(t, d)
+		heads := l.fill()
+		l.exec(`UPDATE signature_record SET batch = NULL WHERE batch = 5`)
+		l.exec(`UPDATE audit SET batch = NULL WHERE batch = 5`)
+		l.exec(`DELETE FROM record_batch WHERE number = 5`)
+		l.exec(`DELETE FROM record_hash WHERE position >= 7`)
+		l.exec(`UPDATE record_tree SET batches = 4`)
+		l.sign("in place of it")
+		fork := l.seal()
+		if fork.Size != 5 || fork.Hash == heads[4].Hash {
+			t.Fatalf("%+v is no fork of %+v", fork, heads[4])
+		}
+		if _, damages := l.verify(fork); len(damages) > 0 {
+			t.Errorf("with the second head alone: %v", damages)
+		}
+		for _, witnesses := range [][]record.Head{{heads[4]}, {fork, heads[4]}, {heads[4], fork}} {
+			if _, damages := l.verify(witnesses...); len(damages) != 1 || damages[0].Batch != 5 || !strings.Contains(damages[0].String(), "outside, the head of 5 batches is") {
+				t.Errorf("with %d heads: %v", len(witnesses), damages)
+			}
+		}
+	})
+}
+
+// A batch of a number beyond all others keeps nobody busy.
+func TestVerifyingEnds(t *testing.T) {
+	l := newLedger(t, dbtest.SQLite(t))
+	l.fill()
+	l.exec(`INSERT INTO record_batch (number, sealed, leaves, head) SELECT 4611686018427387904, sealed, leaves, head FROM record_batch WHERE number = 5`)
+	_, damages := l.verify()
+	if last := damages[len(damages)-1].String(); len(damages) > 1100 || !strings.Contains(fmt.Sprint(damages), "not looked at") {
+		t.Errorf("%d damages, the last: %s", len(damages), last)
+	}
+}
+
 // Somebody writes the whole record anew. In itself it is whole; any head that was
 // told before gives him away.
 func TestRewrittenRecord(t *testing.T) {
@@ -339,6 +379,11 @@ func TestParseHeads(t *testing.T) {
 	}
 	if _, err := record.ParseHeads(strings.NewReader(`{"head":"abc","size":1}`)); err == nil {
 		t.Error("half a hash was accepted")
+	}
+	// The last head is the one that shows most: it is not passed over unseen.
+	long := io.MultiReader(strings.NewReader(strings.Repeat(strings.Repeat("x", 1<<10)+"\n", 64<<10)), bytes.NewReader(line))
+	if list, err := record.ParseHeads(long); err == nil {
+		t.Errorf("of a log that is too long %d heads were read, and nothing was said", len(list))
 	}
 }
 

@@ -10,6 +10,10 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 )
 
+// maxMissing is how many missing batches are told of: who adds one of a number
+// beyond all others must not keep a verification busy for ever.
+const maxMissing = 1000
+
 // Damage is what is wrong with the record.
 type Damage struct {
 	// Batch is where, from 1; 0 means none in particular.
@@ -54,6 +58,10 @@ func (l *Log) Verify(ctx context.Context, witnesses []Head, looked func(Result),
 		v.damaged(Damage{Batch: min(counted, last) + 1, What: fmt.Sprintf("the end was cut off: %d batches are counted, the last one here is %d", counted, last)})
 	}
 	for n := int64(1); n <= last; n++ {
+		if v.missing > maxMissing {
+			v.damaged(Damage{Batch: n, What: fmt.Sprintf("more than %d batches are missing; those from here to %d are not looked at", maxMissing, last)})
+			break
+		}
 		if err := v.batch(n); err != nil {
 			return v.result, fmt.Errorf("verifying batch %d of the record: %w", n, err)
 		}
@@ -77,6 +85,7 @@ type verification struct {
 	result    Result
 	edge      edge
 	differs   bool   // the tree from an earlier one
+	missing   int    // batches
 	witnesses []Head // not compared yet, the shortest first
 }
 
@@ -86,6 +95,7 @@ func (v *verification) batch(n int64) error {
 		return err
 	}
 	if !ok {
+		v.missing++
 		v.damaged(Damage{Batch: n, What: "the batch was deleted"})
 	}
 	rows, err := v.store.rows(v.ctx, n)
