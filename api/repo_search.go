@@ -3,7 +3,6 @@ package api
 import (
 	"encoding/json"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -57,20 +56,14 @@ func (s *server) getPackage(c *gin.Context) {
 
 func (s *server) getPackageHardware(c *gin.Context) {
 	page, err := web.PageOf(c)
-	var list []repo.Package
+	var ids []uptane.HardwareID
 	if err == nil {
-		list, err = s.repo.Packages(c.Request.Context(), web.MustCaller(c).Namespace, repo.PackageQuery{})
+		ids, err = s.repo.PackageHardware(c.Request.Context(), web.MustCaller(c).Namespace)
 	}
 	if err != nil {
 		web.Fail(c, err)
 		return
 	}
-	var ids []uptane.HardwareID
-	for _, p := range list {
-		ids = append(ids, p.HardwareIDs...)
-	}
-	slices.Sort(ids)
-	ids = slices.Compact(ids)
 	web.List(c, page, pageOf(page, ids), len(ids))
 }
 
@@ -80,24 +73,24 @@ func pageOf[T any](p web.Page, list []T) []T {
 	return list[from:min(from+p.Limit, len(list))]
 }
 
-// order reads what a list is to be sorted by; the first name is the usual one.
-func order(c *gin.Context, names ...string) (by string, down bool, err error) {
-	by, down = names[0], true
-	if asked := c.Query("sortBy"); asked != "" {
-		i := slices.IndexFunc(names, func(n string) bool { return strings.EqualFold(n, asked) })
-		if i < 0 {
-			return "", false, web.ErrInvalid.Withf("sortBy must be one of %s", strings.Join(names, ", "))
-		}
-		by = names[i]
+// order reads how a list is to be sorted: by time, which is usual, or by name.
+func order(c *gin.Context, byTime, byName string) (repo.PackageOrder, error) {
+	o := repo.PackageOrder{Down: true}
+	switch asked := c.Query("sortBy"); {
+	case asked == "" || strings.EqualFold(asked, byTime):
+	case strings.EqualFold(asked, byName):
+		o.ByName = true
+	default:
+		return o, web.ErrInvalid.Withf("sortBy must be one of %s, %s", byTime, byName)
 	}
 	switch asked := c.Query("sortDirection"); {
 	case asked == "" || strings.EqualFold(asked, "desc"):
 	case strings.EqualFold(asked, "asc"):
-		down = false
+		o.Down = false
 	default:
-		return "", false, web.ErrInvalid.With("sortDirection must be Asc or Desc")
+		return o, web.ErrInvalid.With("sortDirection must be Asc or Desc")
 	}
-	return by, down, nil
+	return o, nil
 }
 
 // packageSearch is the body of a search; all of it may be left out.
@@ -115,34 +108,24 @@ type packageSearch struct {
 
 func (s *server) searchPackages(c *gin.Context) {
 	page, err := web.PageOf(c)
-	var by string
-	var down bool
+	var o repo.PackageOrder
 	if err == nil {
-		by, down, err = order(c, "CreatedAt", "Filename")
+		o, err = order(c, "CreatedAt", "Filename")
 	}
 	var ask packageSearch
 	if err == nil && c.Request.ContentLength != 0 {
 		err = web.DecodeLooseJSON(c, maxEdit, &ask)
 	}
 	var list []repo.Package
+	var total int
 	if err == nil {
-		list, err = s.repo.Packages(c.Request.Context(), web.MustCaller(c).Namespace, repo.PackageQuery(ask))
+		list, total, err = s.repo.Packages(c.Request.Context(), web.MustCaller(c).Namespace, repo.PackageQuery(ask), o, page.Limit, page.Offset)
 	}
 	if err != nil {
 		web.Fail(c, err)
 		return
 	}
-	if by == "CreatedAt" {
-		slices.SortStableFunc(list, func(a, b repo.Package) int { return a.CreatedAt.Compare(b.CreatedAt) })
-	}
-	if down {
-		slices.Reverse(list)
-	}
-	views := make([]packageView, 0, page.Limit)
-	for _, p := range pageOf(page, list) {
-		views = append(views, viewPackage(p))
-	}
-	web.List(c, page, views, len(list))
+	web.List(c, page, mapped(list, viewPackage), total)
 }
 
 // packageGroup is all packages of a name.
@@ -156,10 +139,9 @@ type packageGroup struct {
 
 func (s *server) groupPackages(c *gin.Context) {
 	page, err := web.PageOf(c)
-	var by string
-	var down bool
+	var o repo.PackageOrder
 	if err == nil {
-		by, down, err = order(c, "LastVersionAt", "Name")
+		o, err = order(c, "LastVersionAt", "Name")
 	}
 	q := repo.PackageQuery{Origins: csv(c.Query("origin")), OriginNot: c.Query("originNot"), NameContains: c.Query("nameContains"),
 		Name: c.Query("name"), Version: c.Query("version"), Hashes: csv(c.Query("hashes")), Filenames: csv(c.Query("filenames"))}
@@ -172,46 +154,14 @@ func (s *server) groupPackages(c *gin.Context) {
 			err = web.ErrInvalid.With("hasSBOM must be true or false")
 		}
 	}
-	var list []repo.Package
+	var groups []repo.PackageGroup
+	var total int
 	if err == nil {
-		list, err = s.repo.Packages(c.Request.Context(), web.MustCaller(c).Namespace, q)
+		groups, total, err = s.repo.PackageGroups(c.Request.Context(), web.MustCaller(c).Namespace, q, o, page.Limit, page.Offset)
 	}
 	if err != nil {
 		web.Fail(c, err)
 		return
 	}
-	groups := grouped(list)
-	if by == "LastVersionAt" {
-		slices.SortStableFunc(groups, func(a, b packageGroup) int { return a.LastVersionAt.Compare(b.LastVersionAt) })
-	}
-	if down {
-		slices.Reverse(groups)
-	}
-	web.List(c, page, pageOf(page, groups), len(groups))
-}
-
-// grouped puts packages of a name together, in the order of the names.
-func grouped(list []repo.Package) []packageGroup {
-	slices.SortStableFunc(list, func(a, b repo.Package) int { return strings.Compare(a.Name, b.Name) })
-	groups := []packageGroup{}
-	for _, p := range list {
-		if len(groups) == 0 || groups[len(groups)-1].Name != p.Name {
-			groups = append(groups, packageGroup{Name: p.Name, Versions: []string{}, HardwareIDs: []uptane.HardwareID{}, Origins: []string{}})
-		}
-		g := &groups[len(groups)-1]
-		g.Versions, g.HardwareIDs, g.Origins = append(g.Versions, p.Version), append(g.HardwareIDs, p.HardwareIDs...), append(g.Origins, p.Origin)
-		if p.CreatedAt.After(g.LastVersionAt) {
-			g.LastVersionAt = p.CreatedAt
-		}
-	}
-	for i := range groups {
-		g := &groups[i]
-		g.Versions, g.HardwareIDs, g.Origins = distinct(g.Versions), distinct(g.HardwareIDs), distinct(g.Origins)
-	}
-	return groups
-}
-
-func distinct[T ~string](list []T) []T {
-	slices.Sort(list)
-	return slices.Compact(list)
+	web.List(c, page, mapped(groups, func(g repo.PackageGroup) packageGroup { return packageGroup(g) }), total)
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"sealift/director"
+	"sealift/internal/fault"
 	"sealift/internal/web"
 	"sealift/keys"
 	"sealift/registry"
@@ -42,12 +43,25 @@ type facts struct {
 	events       []registry.Event      // newest first
 	certificates []keys.Certificate
 	images       signedImages
+	moved        map[string]uptane.Role // of open assignments to a device with Secondaries: images of delegated roles
 }
 
 // signedImages is what the newest signed targets offer.
 type signedImages struct {
 	newest map[uptane.HardwareID]string // file name
+	top    map[uptane.HardwareID]string // of the top level alone
 	whole  bool                         // nothing older was left out
+}
+
+// suited is the newest image that an ECU can get: where there are Secondaries it
+// is one of the top level.
+func (f facts) suited(id uptane.HardwareID) (filename string, ok bool) {
+	from := f.images.newest
+	if len(f.ecus) > 1 {
+		from = f.images.top
+	}
+	filename, ok = from[id]
+	return filename, ok
 }
 
 // hardwareIDs lists the kinds of ECU there are images for.
@@ -76,8 +90,28 @@ func (s *server) factsOf(ctx context.Context, d registry.Device, images signedIm
 	if f.events, _, err = s.registry.Events(ctx, d.Namespace, d.ID, "", 0, maxDiagnosedEvents); err != nil {
 		return f, err
 	}
+	if f.moved, err = s.movedImages(ctx, d.Namespace, f); err != nil {
+		return f, err
+	}
 	f.certificates, err = s.vault.Certificates(ctx, d.Namespace, d.ID, "", maxDiagnosedCertificates)
 	return f, err
+}
+
+// movedImages finds what was at the top level when it was assigned to a device with
+// Secondaries, and is not now.
+func (s *server) movedImages(ctx context.Context, ns uptane.Namespace, f facts) (map[string]uptane.Role, error) {
+	moved := map[string]uptane.Role{}
+	for _, a := range f.open {
+		if _, asked := moved[a.Image.Filename]; asked || len(f.ecus) < 2 {
+			continue
+		}
+		t, err := s.repo.Target(ctx, ns, a.Image.Filename)
+		if err != nil && fault.Of(err) == nil {
+			return nil, err
+		}
+		moved[a.Image.Filename] = t.Delegated
+	}
+	return moved, nil
 }
 
 // deviceLine is a device in the status: its name and what there is to say.

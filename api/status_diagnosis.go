@@ -149,6 +149,11 @@ func (f facts) ofECU(e director.ECU) []finding {
 		list = append(list, finding{Code: "attack_reported", Level: levelError, ECU: e.Serial, Text: "the ECU reports an attack: " + e.Attacks})
 	}
 	for _, a := range f.open {
+		if role := f.moved[a.Image.Filename]; a.Serial == e.Serial && role != "" {
+			g := f.ofDelegated(fmt.Sprintf("%s has moved into the delegated role %s", a.Image.Filename, role)).since(a.CreatedAt)
+			g.ECU, g.Level, g.Advice = e.Serial, levelError, "sealift update cancel "+a.Update+", or sign the image at the top level again"
+			return append(list, g)
+		}
 		if a.Serial == e.Serial {
 			g := f.ofAssignment(a)
 			g.ECU = e.Serial
@@ -174,10 +179,16 @@ func (f facts) ofRest(e director.ECU) finding {
 			return finding{Code: "hardware_mismatch", Level: levelWarning,
 				Text: fmt.Sprintf("%s was for hardware id %q, but the ECU has %q now", a.Image.Filename, string(a.HardwareID), string(e.HardwareID))}.since(a.EndedAt)
 		}
+		if a.Status == director.Cancelled && a.Code == director.CodeDelegatedImage {
+			return f.ofDelegated(a.Image.Filename + " was taken back: it is in a delegated role").since(a.EndedAt)
+		}
 		break
 	}
-	newest, ok := f.images.newest[e.HardwareID]
+	newest, ok := f.suited(e.HardwareID)
+	_, delegated := f.images.newest[e.HardwareID]
 	switch {
+	case !ok && delegated && f.images.whole:
+		return f.ofDelegated(fmt.Sprintf("%s; what is signed for its hardware id %q is in delegated roles", runs(e), string(e.HardwareID)))
 	case !ok && len(f.images.newest) > 0 && f.images.whole:
 		l := levelWarning
 		if !e.Primary { // many Secondaries are never updated
@@ -192,6 +203,12 @@ func (f facts) ofRest(e director.ECU) finding {
 		return finding{Code: "not_reported", Level: levelWarning, Text: runs(e)}
 	}
 	return finding{Code: "up_to_date", Level: levelOK, Text: runs(e)}.since(e.InstalledAt)
+}
+
+// ofDelegated is about an image that a device with Secondaries cannot have.
+func (f facts) ofDelegated(what string) finding {
+	return finding{Code: "image_delegated", Level: levelWarning, Advice: "sign an image for it at the top level: sealift target add",
+		Text: what + ", and the device has Secondaries, which know the top level only and would refuse every update with it"}
 }
 
 // ofAssignment is about something an ECU has yet to do.

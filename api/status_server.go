@@ -24,45 +24,28 @@ const (
 	rootNotice    = 45 * 24 * time.Hour
 )
 
-// newest is the page of targets that changed last, the newest first.
+// newest are the signed targets that were made last, of the top level and of
+// delegated roles, the newest first.
 type newest struct {
-	list  []signedTarget
+	list  []repo.Package
 	total int
 }
 
-type signedTarget struct {
-	Filename string
-	Hashes   map[string]string `json:"hashes"`
-	Custom   uptane.Custom     `json:"custom"`
-}
-
-func (s *server) newestTargets(ctx context.Context, ns uptane.Namespace) (newest, error) {
-	_, total, err := s.repo.Targets(ctx, ns, "", 1, 0)
-	if err != nil {
-		if fault.Of(err) != nil { // no repository
-			err = nil
-		}
-		return newest{}, err
-	}
-	items, total, err := s.repo.Targets(ctx, ns, "", maxStatusTargets, max(0, total-maxStatusTargets))
-	out := newest{total: total}
-	for _, item := range slices.Backward(items) {
-		t := signedTarget{Filename: item.Filename}
-		if err := json.Unmarshal(item.Entry, &t); err != nil {
-			return out, fmt.Errorf("reading entry of target %q: %w", item.Filename, err)
-		}
-		out.list = append(out.list, t)
-	}
+func (s *server) newestTargets(ctx context.Context, ns uptane.Namespace) (out newest, err error) {
+	out.list, out.total, err = s.repo.Packages(ctx, ns, repo.PackageQuery{}, repo.PackageOrder{Down: true}, maxStatusTargets, 0)
 	return out, err
 }
 
 // offer is the newest image of each hardware id.
 func (n newest) offer() signedImages {
-	images := signedImages{newest: map[uptane.HardwareID]string{}, whole: len(n.list) == n.total}
+	images := signedImages{newest: map[uptane.HardwareID]string{}, top: map[uptane.HardwareID]string{}, whole: len(n.list) == n.total}
 	for _, t := range n.list {
-		for _, id := range t.Custom.HardwareIDs {
+		for _, id := range t.HardwareIDs {
 			if images.newest[id] == "" {
 				images.newest[id] = t.Filename
+			}
+			if images.top[id] == "" && t.Origin == uptane.RoleTargets.Filename(0) {
+				images.top[id] = t.Filename
 			}
 		}
 	}
@@ -89,7 +72,7 @@ func (s *server) commitLines(ctx context.Context, ns uptane.Namespace, targets n
 	}
 	named := map[ostree.Checksum][]string{}
 	for _, t := range targets.list {
-		if sum, err := ostree.ParseChecksum(t.Hashes["sha256"]); err == nil {
+		if sum, err := ostree.ParseChecksum(t.SHA256); err == nil {
 			named[sum] = append(named[sum], t.Filename)
 		}
 	}

@@ -13,6 +13,10 @@ import (
 // up, whichever ECU the entry is for. So nothing of a delegated role is assigned
 // to a device that has Secondaries.
 
+// CodeDelegatedImage is the code of what was cancelled because the device got
+// Secondaries.
+const CodeDelegatedImage = "DELEGATED_IMAGE"
+
 // delegated reports whether an image is in a delegated role and not at the top
 // level. What the Image repository does not know is not held against it.
 func (d *Director) delegated(ctx context.Context, ns uptane.Namespace, filename string) bool {

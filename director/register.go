@@ -216,7 +216,7 @@ func (d *Director) cancelOrphans(ctx context.Context, tx *sqlx.Tx, ns uptane.Nam
 			if len(reg.ECUs) == 1 || !d.delegated(ctx, ns, a.Filename) {
 				continue
 			}
-			code, why = "DELEGATED_IMAGE", "the device has Secondaries now, which would refuse the image of a delegated role"
+			code, why = CodeDelegatedImage, "the device has Secondaries now, which would refuse the image of a delegated role"
 		}
 		a.end(Cancelled, code, why, d.now())
 		if err := d.store.saveAssignment(ctx, tx, ns, a); err != nil {

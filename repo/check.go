@@ -124,6 +124,7 @@ func (k checker) target(ctx context.Context, name string, file *metadata.TargetF
 	}
 	row.SHA256, row.Length, row.URI = t.SHA256(), t.Length, t.Custom.URI
 	row.Name, row.Version, row.Format = t.Custom.Name, t.Custom.Version, t.Custom.TargetFormat
+	row.Hardware, row.MadeAt = hardwareText(t.Custom.HardwareIDs), madeAt(t.Custom, row.AddedAt)
 	if t.IsOSTree() {
 		row.Format = uptane.FormatOSTree
 	}

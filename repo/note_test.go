@@ -42,10 +42,16 @@ func TestNotesAndSearch(t *testing.T) {
 			"all": {repo.PackageQuery{}, 2}, "by part of the name": {repo.PackageQuery{NameContains: "OWN_"}, 1}, "by name": {repo.PackageQuery{Name: "own_1"}, 1},
 			"by version": {repo.PackageQuery{Version: "1"}, 2}, "with a bill": {repo.PackageQuery{HasSBOM: &yes}, 1}, "without": {repo.PackageQuery{HasSBOM: &no}, 1},
 			"by hardware": {repo.PackageQuery{HardwareIDs: []uptane.HardwareID{"ecu-a"}}, 2}, "by other hardware": {repo.PackageQuery{HardwareIDs: []uptane.HardwareID{"x"}}, 0},
-			"by origin": {repo.PackageQuery{Origins: []string{"brakes"}}, 1},
+			"by origin":        {repo.PackageQuery{Origins: []string{"brakes"}}, 1},
+			"by the top level": {repo.PackageQuery{Origins: []string{"targets.json"}}, 1}, "by no origin": {repo.PackageQuery{Origins: []string{"targets"}}, 0},
+			"not of the top level": {repo.PackageQuery{OriginNot: "targets.json"}, 1}, "by part of an id": {repo.PackageQuery{HardwareIDs: []uptane.HardwareID{"ecu", "cu-a"}}, 0},
+			"by ids in any case": {repo.PackageQuery{HardwareIDs: []uptane.HardwareID{"x", "ECU-A"}}, 2}, "by a pattern": {repo.PackageQuery{HardwareIDs: []uptane.HardwareID{"ecu_a", "%"}}, 0},
+			"by what no file is called": {repo.PackageQuery{Filenames: []string{"Own_1", "a\x00"}}, 1}, "by that alone": {repo.PackageQuery{Filenames: []string{"a\x00"}}, 0}, "by files": {repo.PackageQuery{Filenames: []string{"Own_1", "x"}}, 1},
+			"by everything": {repo.PackageQuery{Origins: []string{"brakes"}, OriginNot: "x", NameContains: "1", Name: "BRAKES/1", Version: "1", HardwareIDs: []uptane.HardwareID{"ecu-a"},
+				Filenames: []string{"brakes/1"}, HasSBOM: &no}, 1},
 		} {
-			if list, err := s.Packages(t.Context(), ns, c.q); err != nil || len(list) != c.want {
-				t.Errorf("%s: %+v, %v", name, list, err)
+			if list, total, err := s.Packages(t.Context(), ns, c.q, repo.PackageOrder{}, 10, 0); err != nil || len(list) != c.want || total != c.want {
+				t.Errorf("%s: %+v, %d, %v", name, list, total, err)
 			}
 		}
 		if p, err := s.Package(t.Context(), ns, "brakes/1", ""); err != nil || p.Origin != "brakes" {
@@ -55,8 +61,8 @@ func TestNotesAndSearch(t *testing.T) {
 		if err := s.DropSBOM(t.Context(), ns, "Own_1"); err != nil {
 			t.Error(err)
 		}
-		if _, err := s.Packages(t.Context(), "other", repo.PackageQuery{}); err != nil {
-			t.Error(err)
+		if _, total, err := s.Packages(t.Context(), "other", repo.PackageQuery{}, repo.PackageOrder{}, 10, 0); err != nil || total != 0 {
+			t.Error(total, err)
 		}
 		wantFault(t, s.SetNotBefore(t.Context(), "other", w.clock.now()), repo.ErrNoRepository)
 		until := w.clock.now().AddDate(0, 3, 0)

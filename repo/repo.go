@@ -154,6 +154,9 @@ func New(ctx context.Context, c Config) (*Repo, error) {
 	if err := r.store.migrate(ctx); err != nil {
 		return nil, err
 	}
+	if err := r.catalogue(ctx); err != nil {
+		return nil, err
+	}
 	return r, nil
 }
 

@@ -155,12 +155,14 @@ func (s store) countDelegatedItems(ctx context.Context, ns uptane.Namespace, tex
 
 func (s store) saveDelegatedTarget(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, role uptane.Role, t targetRow) error {
 	_, err := tx.ExecContext(ctx,
-		`INSERT INTO repo_delegated_target (namespace, role, filename, sha256, length, name, version, format, uri, entry, image, added_at, updated_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+		`INSERT INTO repo_delegated_target (namespace, role, filename, sha256, length, name, version, format, uri, entry, image, added_at, updated_at,
+			hardware, made_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
 		ON CONFLICT (namespace, role, filename) DO UPDATE SET sha256 = excluded.sha256, length = excluded.length,
 			name = excluded.name, version = excluded.version, format = excluded.format, uri = excluded.uri,
-			entry = excluded.entry, image = excluded.image, updated_at = excluded.updated_at`,
-		ns, role, t.Filename, t.SHA256, t.Length, t.Name, t.Version, t.Format, t.URI, t.Entry, t.Image, t.AddedAt, t.UpdatedAt)
+			entry = excluded.entry, image = excluded.image, updated_at = excluded.updated_at,
+			hardware = excluded.hardware, made_at = excluded.made_at`,
+		ns, role, t.Filename, t.SHA256, t.Length, t.Name, t.Version, t.Format, t.URI, t.Entry, t.Image, t.AddedAt, t.UpdatedAt, t.Hardware, t.MadeAt)
 	return err
 }
 

@@ -80,36 +80,3 @@ func (s store) dropNote(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, n
 	rows, err := done.RowsAffected()
 	return rows > 0, err
 }
-
-// packageRows returns the targets of the top level and of the delegated roles in
-// force, with the role that names each, of that name and version if they are
-// given, whose name contains text.
-func (s store) packageRows(ctx context.Context, ns uptane.Namespace, name, version, contains string) ([]delegatedTarget, error) {
-	const where = ` WHERE namespace = $1 AND ($2 = '' OR lower(name) = lower($2)) AND ($3 = '' OR lower(version) = lower($3))
-		AND lower(name) LIKE $4 ESCAPE '!'`
-	var rows []delegatedTarget
-	err := s.db.SelectContext(ctx, &rows,
-		`SELECT 'targets' AS role, `+targetColumns+` FROM repo_target`+where+`
-		UNION ALL SELECT role, `+targetColumns+` FROM repo_delegated_target`+where+` AND `+inForce,
-		ns, name, version, pattern(contains))
-	return rows, err
-}
-
-func (s store) packagesNamed(ctx context.Context, ns uptane.Namespace, filename string) ([]delegatedTarget, error) {
-	var rows []delegatedTarget
-	err := s.db.SelectContext(ctx, &rows,
-		`SELECT 'targets' AS role, `+targetColumns+` FROM repo_target WHERE namespace = $1 AND filename = $2
-		UNION ALL SELECT role, `+targetColumns+` FROM repo_delegated_target WHERE namespace = $1 AND filename = $2 AND `+inForce, ns, filename)
-	return rows, err
-}
-
-// sbomFiles returns the names of targets that have a bill of materials.
-func (s store) sbomFiles(ctx context.Context, ns uptane.Namespace) (map[string]bool, error) {
-	var names []string
-	err := s.db.SelectContext(ctx, &names, `SELECT filename FROM repo_sbom WHERE namespace = $1`, ns)
-	found := make(map[string]bool, len(names))
-	for _, n := range names {
-		found[n] = true
-	}
-	return found, err
-}

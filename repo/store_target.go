@@ -23,9 +23,11 @@ type targetRow struct {
 	Image     string `db:"image"`
 	AddedAt   int64  `db:"added_at"`
 	UpdatedAt int64  `db:"updated_at"`
+	Hardware  string `db:"hardware"` // as hardwareText writes it
+	MadeAt    int64  `db:"made_at"`
 }
 
-const targetColumns = `filename, sha256, length, name, version, format, uri, entry, image, added_at, updated_at`
+const targetColumns = `filename, sha256, length, name, version, format, uri, entry, image, added_at, updated_at, hardware, made_at`
 
 func (s store) target(ctx context.Context, q sqlx.QueryerContext, ns uptane.Namespace, filename string) (targetRow, error) {
 	var row targetRow
@@ -79,12 +81,13 @@ func (s store) commits(ctx context.Context, ns uptane.Namespace) ([]string, erro
 
 func (s store) saveTarget(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, t targetRow) error {
 	_, err := tx.ExecContext(ctx,
-		`INSERT INTO repo_target (namespace, filename, sha256, length, name, version, format, uri, entry, image, added_at, updated_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+		`INSERT INTO repo_target (namespace, filename, sha256, length, name, version, format, uri, entry, image, added_at, updated_at, hardware, made_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
 		ON CONFLICT (namespace, filename) DO UPDATE SET sha256 = excluded.sha256, length = excluded.length,
 			name = excluded.name, version = excluded.version, format = excluded.format, uri = excluded.uri,
-			entry = excluded.entry, image = excluded.image, updated_at = excluded.updated_at`,
-		ns, t.Filename, t.SHA256, t.Length, t.Name, t.Version, t.Format, t.URI, t.Entry, t.Image, t.AddedAt, t.UpdatedAt)
+			entry = excluded.entry, image = excluded.image, updated_at = excluded.updated_at,
+			hardware = excluded.hardware, made_at = excluded.made_at`,
+		ns, t.Filename, t.SHA256, t.Length, t.Name, t.Version, t.Format, t.URI, t.Entry, t.Image, t.AddedAt, t.UpdatedAt, t.Hardware, t.MadeAt)
 	return err
 }
 
