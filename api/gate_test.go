@@ -97,6 +97,7 @@ func deviceRules() []deviceRule {
 		{line: 8, name: "ECUs in the Image repository", edit: in(`"hardwareIds":["h"]`, `"ecuIdentifiers":{"s":{"hardwareId":"h"}}`), refused: "aktualizr ecu-identifiers"},
 		{line: 8, name: "no hardware ids", edit: in(`"hardwareIds":["h"],`, ``), refused: "invalid_offline_targets"},
 		{line: 8, name: "hardware ids are no list", edit: in(`"hardwareIds":["h"]`, `"hardwareIds":"h"`), refused: "invalid_offline_targets"},
+		{line: 8, name: "hardware id of 201 bytes", edit: in(`["h"]`, `["`+strings.Repeat("h", 201)+`"]`), refused: "aktualizr target"},
 		{line: 9, name: "no sha256", edit: in(entry, `"hashes":{"md5":"`), refused: "aktualizr target"},
 		{line: 9, name: "another hash than sha256", edit: in(entry, `"hashes":{"sha512":"`+strings.Repeat("ab", 32)), refused: "aktualizr target"},
 		{line: 9, name: "another length under an old name", edit: in(`"length":1`, `"length":2`), refused: "invalid_offline_targets"},

@@ -3,11 +3,18 @@ package acceptance
 import (
 	"encoding/base64"
 	"encoding/hex"
+	"math"
 	"slices"
 	"strings"
 
 	"sealift/uptane"
 	"sealift/uptane/canonical"
+)
+
+// What it takes for identifiers, in bytes (include/libaktualizr/types.h).
+const (
+	maxSerial     = 64
+	maxHardwareID = 200
 )
 
 // model is aktualizr as a reader of metadata: what it refuses, and what it
@@ -142,10 +149,9 @@ func (m model) timestamp(d document) *Refusal {
 	meta, _ := d.signed.Member("meta")
 	snapshot, _ := meta.Member("snapshot.json")
 	hashes, _ := snapshot.Member("hashes")
-	_, okLength := integer(snapshot, "length")
-	_, okVersion := integer(snapshot, "version")
+	okLength, okVersion := isInt32(snapshot, "length"), isInt32(snapshot, "version")
 	if hashes.Kind() != canonical.Object || !okLength || !okVersion {
-		return m.refuse(d, RuleMeta, "snapshot.json lacks hashes, length or version")
+		return m.refuse(d, RuleMeta, "snapshot.json lacks hashes, or a length or version of 32 bits")
 	}
 	if _, ok := hashOf(hashes); !ok {
 		return m.refuse(d, RuleMeta, "no hash of snapshot.json is one that it knows")
@@ -159,8 +165,8 @@ func (m model) snapshot(d document) *Refusal {
 		return m.refuse(d, RuleMeta, "meta is no object")
 	}
 	for _, file := range meta.Members() {
-		if _, ok := integer(file.Value, "version"); !ok {
-			return m.refuse(d, RuleMeta, "%.80q has no version", file.Name)
+		if !isInt32(file.Value, "version") {
+			return m.refuse(d, RuleMeta, "%.80q has no version of 32 bits", file.Name)
 		}
 		if length, _ := file.Value.Member("length"); length.Kind() == canonical.Object {
 			return m.refuse(d, RuleMeta, "the length of %.80q is an object", file.Name)
@@ -228,7 +234,12 @@ func (m model) target(d document, t canonical.Member, ecus map[string]string) *R
 			return m.refuse(d, RuleTarget, "custom.%s of %.80q is no text", name, t.Name)
 		}
 	}
-	_, hardware := custom.Member("hardwareIds")
+	ids, hardware := custom.Member("hardwareIds")
+	for _, id := range ids.Items() {
+		if s, ok := id.Text(); !ok || len(s) > maxHardwareID {
+			return m.refuse(d, RuleTarget, "%.80q has a hardware id that is no text of at most %d bytes", t.Name, maxHardwareID)
+		}
+	}
 	assigned, listed := custom.Member("ecuIdentifiers")
 	if m.repo == uptane.ImageRepository {
 		if listed {
@@ -243,6 +254,9 @@ func (m model) target(d document, t canonical.Member, ecus map[string]string) *R
 		return m.refuse(d, RuleECUs, "%.80q names no ECU, so nobody installs it", t.Name)
 	}
 	for _, e := range assigned.Members() {
+		if id, ok := e.Value.Member("hardwareId"); len(e.Name) < 1 || len(e.Name) > maxSerial || !ok || id.Kind() != canonical.String || len(text(e.Value, "hardwareId")) > maxHardwareID {
+			return m.refuse(d, RuleECUs, "ECU %.80q of %.80q has no serial of 1 to %d bytes or no hardware id of at most %d", e.Name, t.Name, maxSerial, maxHardwareID)
+		}
 		if other, ok := ecus[e.Name]; ok {
 			return m.refuse(d, RuleECUTwice, "ECU %.80q is in %.80q and %.80q", e.Name, other, t.Name)
 		}
@@ -271,6 +285,13 @@ func text(v canonical.Value, name string) string {
 	m, _ := v.Member(name)
 	s, _ := m.Text()
 	return s
+}
+
+// isInt32 reports whether a member is an integer of 32 bits; for others its reader
+// throws.
+func isInt32(v canonical.Value, name string) bool {
+	n, ok := integer(v, name)
+	return ok && n >= math.MinInt32 && n <= math.MaxInt32
 }
 
 func integer(v canonical.Value, name string) (int64, bool) {

@@ -48,7 +48,11 @@ func TestRealClientAgrees(t *testing.T) {
 		"65 KiB of targets":  {root, resign(t, targets, `"version":5`, `"version":5,"x":"`+long+`"`, "targets")},
 		"threshold 0":        {resign(t, root, `"threshold":1`, `"threshold":0`, "root"), targets},
 		"raw UTF-8":          {root, resign(t, targets, `"version":5`, `"version":5,"x":"ü"`, "targets")},
-		"float":              {root, resign(t, targets, `"version":5`, `"version":5,"x":0.1`, "targets")},
+		"long hardware id": {root, resign(t, targets, `"targets":{}`, `"targets":{"fw":{"custom":{"hardwareIds":["`+strings.Repeat("h", 201)+`"]},"hashes":{"sha256":"`+
+			strings.Repeat("ab", 32)+`"},"length":1}}`, "targets")},
+		"long serial": {root, resign(t, targets, `"targets":{}`, `"targets":{"fw":{"custom":{"ecuIdentifiers":{"`+strings.Repeat("s", 65)+`":{"hardwareId":"h"}}},"hashes":{"sha256":"`+
+			strings.Repeat("ab", 32)+`"},"length":1}}`, "targets")},
+		"float": {root, resign(t, targets, `"version":5`, `"version":5,"x":0.1`, "targets")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			gate := acceptance.Form(uptane.Uptane, uptane.DirectorRepository, uptane.RoleRoot, tt.root)
