@@ -286,12 +286,15 @@ func (h *Home) resolve(path string) string {
 // BaseURL is what the paths of the repository's API are appended to, without a
 // slash at the end.
 func (c Config) BaseURL() string {
-	base := strings.TrimRight(c.Reposerver, "/")
 	if c.ServerType == Director {
-		return base + "/api/v1/director/admin/repo"
+		return c.APIURL() + "/director/admin/repo"
 	}
-	return base + "/api/v1/user_repo"
+	return c.APIURL() + "/user_repo"
 }
+
+// APIURL is what the paths of the server's whole API are appended to, without a
+// slash at the end.
+func (c Config) APIURL() string { return strings.TrimRight(c.Reposerver, "/") + "/api/v1" }
 
 // ImportCertificate copies a PKCS#12 client certificate into the home, and one
 // with the only CAs to trust where serverPath is not "", and identifies with

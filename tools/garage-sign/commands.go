@@ -84,6 +84,8 @@ func expiryOptions() []option {
 	}
 }
 
+func yesOption() option { return option{name: "yes", help: "sign without asking"} }
+
 func keyNames(required bool) option {
 	return option{name: "key-name", short: "k", arg: "NAME", required: required, repeated: true, help: "local key"}
 }
@@ -104,11 +106,15 @@ func rootCommands() *command {
 		{name: "get-unsigned", help: "print the bytes to sign", run: func(c *call) error { return runGetUnsigned(c, "root") }},
 		{name: "sign", help: "sign the root", run: runRootSign, options: append([]option{keyNames(false),
 			{name: "old-root-alias", arg: "NAME", help: "local key of the root before, to sign with as well"}}, expiryOptions()...)},
-		{name: "cosign", help: "show a root that somebody else has signed, and sign it as well", run: runRootCosign, options: []option{
-			{name: "input", short: "i", arg: "FILE", required: true, help: "root.json of another repository, its root.tuf.json beside it"},
-			{name: "key-name", short: "k", arg: "NAME", repeated: true, help: "local key that signs (default: only show and take over the signatures)"},
-			{name: "output", short: "o", arg: "FILE", help: "where to write the result for the next who signs"},
-			{name: "yes", help: "sign without asking"}}},
+		{name: "propose", help: "let what the unsigned root says wait at the server until enough keys have signed", run: runRootPropose, options: append([]option{
+			{name: "key-name", short: "k", arg: "NAME", repeated: true, help: "local key that signs at once (default: nobody signs yet)"},
+			{name: "replace", help: "give up the root that waits already, and its signatures"}, yesOption()}, expiryOptions()[:2]...)},
+		{name: "cosign", help: "show a root that waits at the server, or came as a file, and sign it", run: runRootCosign, options: []option{
+			{name: "input", short: "i", arg: "FILE", help: "root.json of another repository, its root.tuf.json beside it, instead of what waits at the server"},
+			{name: "key-name", short: "k", arg: "NAME", repeated: true, help: "local key that signs (default: only show, and take over the signatures of a file)"},
+			{name: "output", short: "o", arg: "FILE", help: "with --input, where to write the result for the next who signs"}, yesOption()}},
+		{name: "publish", help: "make the root that waits at the server the one in force, once enough keys have signed", run: runRootPublish},
+		{name: "withdraw", help: "give up the root that waits at the server", run: runRootWithdraw},
 		{name: "increment-version", help: "raise the version of the unsigned root", run: func(c *call) error { return runIncrement(c, "root") }},
 		{name: "set-threshold", help: "set how many root keys must sign", run: func(c *call) error { return runSetThreshold(c, "root") }, options: []option{thresholdOption()}},
 		role("key", "root"), role("targets-key", "targets"),

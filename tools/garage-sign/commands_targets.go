@@ -57,8 +57,7 @@ func targetsCommands() *command {
 		{name: "propose", help: "let the unsigned targets wait at the server until enough keys have signed", run: runPropose, options: append([]option{
 			{name: "key-name", short: "k", arg: "NAME", repeated: true, help: "local key that signs at once (default: nobody signs yet)"}}, expiryOptions()[:2]...)},
 		{name: "cosign", help: "show what is proposed, and sign it; the last signature that is needed publishes", run: runCosign, options: []option{
-			{name: "key-name", short: "k", arg: "NAME", repeated: true, help: "local key that signs (default: only show)"},
-			{name: "yes", help: "sign without asking"}}},
+			{name: "key-name", short: "k", arg: "NAME", repeated: true, help: "local key that signs (default: only show)"}, yesOption()}},
 		{name: "withdraw", help: "give up what is proposed", run: runWithdraw},
 		{name: "upload", help: "send an image to the server", run: runTargetsUpload, options: join(imageOptions(), []option{inputOption("the image"),
 			{name: "timeout", arg: "SECONDS", help: "longest time for one request (default 3600)"},

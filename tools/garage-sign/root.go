@@ -21,9 +21,13 @@ func (c *call) editRoot(change func(h *home.Home, root *metadata.RootType) error
 		return err
 	}
 	if _, err := h.Unsigned(uptane.RoleRoot); errors.Is(err, home.ErrNotFound) {
-		return explained("there is no unsigned root yet; `root pull` fetches the server's")
+		return noUnsignedRoot()
 	}
 	return h.EditRoot(func(root *metadata.RootType) error { return change(h, root) })
+}
+
+func noUnsignedRoot() error {
+	return explained("there is no unsigned root yet; `root pull` fetches the server's")
 }
 
 func runKeyAdd(c *call, role string) error {

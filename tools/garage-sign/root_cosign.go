@@ -9,8 +9,11 @@ import (
 )
 
 // runRootCosign signs a root that somebody else has put together: it comes as a
-// file and goes on as one, until enough people have signed.
+// file and goes on as one, until enough people have signed, or waits at the server.
 func runRootCosign(c *call) error {
+	if !c.has("input") {
+		return runRootCosignDraft(c)
+	}
 	h, err := c.home()
 	if err != nil {
 		return err

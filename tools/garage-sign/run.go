@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 
 	"sealift/internal/home"
 	"sealift/uptane"
@@ -52,13 +53,13 @@ func run(ctx context.Context, args []string, w world) int {
 		c.usage(w.stderr)
 		return exitUsage
 	case errors.As(err, &exit):
-		fmt.Fprintf(w.stderr, "%s: %s\n", c.program, err)
+		fmt.Fprintf(w.stderr, "%s: %s\n", c.program, printable(err.Error()))
 		return exit.code
 	case errors.Is(err, home.ErrPast), errors.Is(err, home.ErrDirector):
-		fmt.Fprintf(w.stderr, "%s: %s\n", c.program, err)
+		fmt.Fprintf(w.stderr, "%s: %s\n", c.program, printable(err.Error()))
 		return exitExplained
 	}
-	fmt.Fprintf(w.stderr, "%s: %s\n", c.program, err)
+	fmt.Fprintf(w.stderr, "%s: %s\n", c.program, printable(err.Error()))
 	return exitFailed
 }
 
@@ -102,10 +103,24 @@ func version() string {
 }
 
 // say reports what was done.
-func (c *call) say(format string, args ...any) { fmt.Fprintf(c.stdout, format+"\n", args...) }
+func (c *call) say(format string, args ...any) {
+	fmt.Fprintln(c.stdout, printable(fmt.Sprintf(format, args...)))
+}
 
 // warn reports what the user should look at.
-func (c *call) warn(message string) { fmt.Fprintf(c.stderr, "%s: warning: %s\n", c.program, message) }
+func (c *call) warn(message string) {
+	fmt.Fprintf(c.stderr, "%s: warning: %s\n", c.program, printable(message))
+}
+
+// printable keeps what a server or a file says from moving the cursor.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' && r != '\n' || r >= 0x7f && r < 0xa0 {
+			return '?'
+		}
+		return r
+	}, s)
+}
 
 // readInput reads a file that an option names.
 func readInput(path string, limit int64) ([]byte, error) {

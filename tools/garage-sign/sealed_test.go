@@ -6,6 +6,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -87,4 +89,55 @@ func TestMoveOfflineWithoutNewKeys(t *testing.T) {
 	s.must("root key add -r a -h $D -k root1")
 	s.must("root sign -r a -h $D -k root0 -k root1")
 	s.must("root push -r a -h $D")
+}
+
+// A person at a terminal is asked; what is typed wrongly costs nothing.
+func TestPassphraseOnATerminal(t *testing.T) {
+	r := newRepository(t, true)
+	s := builder(t, r)
+	generate := "key generate -r a -h $D -n mine --sealed"
+	s.fails(3, "set GARAGE_SIGN_PASSPHRASE or GARAGE_SIGN_PASSPHRASE_FILE, or run this on a terminal", generate)
+	s.typed = []string{"one", "two"}
+	s.fails(3, "not the same twice", generate)
+	s.typed = []string{"", ""}
+	s.fails(3, "empty", generate)
+	if _, err := os.Stat(filepath.Join(s.dir, "a/keys/mine.sec")); err == nil {
+		t.Error("a key was stored all the same")
+	}
+	s.asked, s.typed = nil, []string{"of mine", "of mine"}
+	s.must(generate)
+	if got := strings.Join(s.asked, "|"); got != "New passphrase for key mine: |The same again: " {
+		t.Errorf("asked %q", got)
+	}
+	sec := s.file("a/keys/mine.sec")
+	sign := "targets sign -r a -h $D -k mine"
+	for _, wrong := range []string{"of yours", ""} {
+		s.typed = []string{wrong}
+		s.fails(3, "wrong passphrase", sign)
+	}
+	s.typed = []string{} // the terminal is gone
+	s.fails(3, "asking for a passphrase", sign)
+	s.typed, s.env["GARAGE_SIGN_PASSPHRASE_FILE"] = nil, s.dir+"/none"
+	s.fails(3, "reading GARAGE_SIGN_PASSPHRASE_FILE", sign)
+	s.env = map[string]string{}
+	s.fails(3, "no passphrase; set GARAGE_SIGN_PASSPHRASE", sign)
+	if s.file("a/keys/mine.sec") != sec {
+		t.Error("the key file has changed")
+	}
+	s.asked, s.typed = nil, []string{"of mine"}
+	s.must(sign) // both flavours, asked once
+	if len(s.asked) != 1 || !strings.HasSuffix(s.asked[0], "a/keys/mine.sec: ") {
+		t.Errorf("asked %q", s.asked)
+	}
+	// It goes into archives as it is: sealed.
+	s.typed = nil
+	s.must("export-credentials -r a -h $D -k mine -o $D/out.zip")
+	s.must("init -r b -h $D -c $D/out.zip")
+	if s.file("b/keys/targets.sec") != sec {
+		t.Error("the archive has another file")
+	}
+	// What is left of a sealed file is no key, and says so.
+	s.write("a/keys/mine.sec", sec[:len(sec)/2])
+	s.typed = []string{"of mine"}
+	s.fails(3, "mine.sec", sign)
 }

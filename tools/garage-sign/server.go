@@ -13,27 +13,32 @@ import (
 // zipFrom is how many bytes a body has at least that is compressed.
 const zipFrom = 500_000
 
-// server is the API at url, reached as the home says.
-func (c *call) server(h *home.Home, url string) (*reposerver.Server, error) {
+// serverConfig is how the API at url is reached, which the home's credentials are
+// for.
+func (c *call) serverConfig(h *home.Home, url string) (reposerver.Config, error) {
 	client, err := h.HTTPClient(c.ctx, c.get("cacert"))
-	if err != nil {
-		return nil, err
-	}
 	config := reposerver.Config{URL: url, Client: client, Agent: c.program + "/" + version(), ZipFrom: zipFrom, Warn: c.warn}
+	if err != nil {
+		return config, err
+	}
 	if s := c.getenv("CLI_GZIP_MIN_BYTES"); s != "" {
 		if config.ZipFrom, err = strconv.Atoi(s); err != nil || config.ZipFrom < 1 {
-			return nil, usagef("CLI_GZIP_MIN_BYTES is '%s', which is no number of bytes", s)
+			return config, usagef("CLI_GZIP_MIN_BYTES is '%s', which is no number of bytes", s)
 		}
 	}
 	if c.has("verbose") {
 		config.Trace = func(line string) { fmt.Fprintln(c.stderr, line) }
 	}
-	return reposerver.New(config), nil
+	return config, nil
 }
 
 // repository is the API of the home's repository.
 func (c *call) repository(h *home.Home) (*reposerver.Server, error) {
-	return c.server(h, h.Config().BaseURL())
+	config, err := c.serverConfig(h, h.Config().BaseURL())
+	if err != nil {
+		return nil, err
+	}
+	return reposerver.New(config), nil
 }
 
 // connect opens the home, which must not be a Director's, and its repository.

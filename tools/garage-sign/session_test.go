@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,7 +26,9 @@ type shell struct {
 	env    map[string]string
 	now    time.Time
 	waited []time.Duration
-	real   bool // time passes while it waits, ten times as fast
+	real   bool     // time passes while it waits, ten times as fast
+	typed  []string // answers on a terminal, the next first; nil where there is none
+	asked  []string // questions on it
 	stdout string
 	stderr string
 }
@@ -44,6 +47,17 @@ func (s *shell) run(line string) int {
 	var out, errs bytes.Buffer
 	w := world{stdout: &out, stderr: &errs, getenv: func(k string) string { return s.env[k] }, now: func() time.Time { return s.now },
 		wait: func(_ context.Context, d time.Duration) error { s.waited = append(s.waited, d); return nil }}
+	if s.typed != nil {
+		w.prompt = func(question string) ([]byte, error) {
+			s.asked = append(s.asked, question)
+			if len(s.typed) == 0 {
+				return nil, io.EOF
+			}
+			answer := s.typed[0]
+			s.typed = s.typed[1:]
+			return []byte(answer), nil
+		}
+	}
 	if s.real {
 		w.wait = func(ctx context.Context, d time.Duration) error { return wait(ctx, d/10) }
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -121,15 +120,7 @@ func (d *desk) follow(ctx context.Context) error {
 }
 
 // rootDraftAnswer is a root that waits for signatures.
-type rootDraftAnswer struct {
-	ID, Repository, CreatedBy string
-	Before, Model             model.Model
-	Changes, SignedBy         []string
-	MadeKeys                  []string
-	Quorum                    model.Quorum
-	Complete                  bool
-	CreatedAt, EndsAt         time.Time
-}
+type rootDraftAnswer struct{ reposerver.RootDraft }
 
 // draft asks for the root of a repository that waits; nil if none does.
 func (k *client) draft(ctx context.Context, repo uptane.Repository) (*rootDraftAnswer, error) {
@@ -154,22 +145,17 @@ func (k *client) mustDraft(ctx context.Context, repo uptane.Repository) (*rootDr
 	return a, err
 }
 
-// review encodes what the server says that the root will be, from the root that is
-// trusted here, shows what changes, and refuses a draft that is named for other
-// bytes.
+// review shows what the server's draft becomes here, and refuses one that is named
+// for other bytes.
 func (d *desk) review(a *rootDraftAnswer) (model.Payloads, error) {
-	p, err := a.Model.Payloads(&d.root.Payload)
-	if err != nil {
-		return p, fmt.Errorf("the server's draft cannot follow the root that is trusted here: %w", err)
+	p, lines, err := d.home.ReviewDraft(a.Model, a.ID)
+	if len(lines) > 0 {
+		fmt.Fprintf(d.out, "Root of the %s repository, %s:\n", d.repo, p.ID)
 	}
-	fmt.Fprintf(d.out, "Root of the %s repository, %s:\n", d.repo, p.ID)
-	for _, line := range model.Diff(d.before, a.Model) {
+	for _, line := range lines {
 		fmt.Fprintf(d.out, "  %s\n", plain(line))
 	}
-	if p.ID != a.ID {
-		return p, fmt.Errorf("the server wants signatures for %s, which is not what it shows: do not sign, and find out why", plain(a.ID))
-	}
-	return p, nil
+	return p, err
 }
 
 // signers are the keys of the home that the root in force or the next one names,
@@ -215,23 +201,13 @@ func (d *desk) sign(ctx context.Context, a *rootDraftAnswer) (*rootDraftAnswer, 
 	if err := d.confirm("Sign this with " + strings.Join(names, " and ") + "?"); err != nil {
 		return a, err
 	}
-	signed, err := d.home.SealRoot(ctx, p.Root, names)
+	sigs, tuf, err := d.home.SignDraft(ctx, p, names)
 	if err != nil {
 		return a, err
 	}
-	body := map[string]json.RawMessage{}
-	for flavour, doc := range map[string][]byte{"uptane": signed.Uptane, "tuf": signed.TUF} {
-		var parts struct{ Signatures, Signed json.RawMessage }
-		if doc == nil {
-			continue
-		}
-		if err := json.Unmarshal(doc, &parts); err != nil {
-			return a, fmt.Errorf("reading what was signed: %w", err)
-		}
-		if want := map[string][]byte{"uptane": p.Uptane, "tuf": p.TUF}[flavour]; !bytes.Equal(parts.Signed, want) {
-			return a, errors.New("what was signed is not what was shown; nothing was sent")
-		}
-		body[flavour] = parts.Signatures
+	body := map[string]json.RawMessage{"uptane": sigs}
+	if tuf != nil {
+		body["tuf"] = tuf
 	}
 	var now rootDraftAnswer
 	if _, err := d.ask(ctx, http.MethodPost, rootDraftsPath+"/"+a.ID+"/signatures", body, &now); err != nil {
