@@ -75,6 +75,7 @@ holds it against what was sealed. A changed, deleted, added or moved row is name
 
 Whoever can write the whole database can also write a new tree. Give heads that were told outside
 with --heads: files of timestamp.json that devices or mirrors have, or what --record-heads collected.`,
+		Example: `  sealift audit verify --heads timestamp.json --heads heads.txt`,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			if _, err := s.load(c); err != nil {
 				return err
@@ -95,7 +96,7 @@ with --heads: files of timestamp.json that devices or mirrors have, or what --re
 			return auditVerify(c.Context(), record.New(record.Config{DB: d}), witnesses, c.OutOrStdout())
 		},
 	}
-	s.bind(c)
+	s.bindData(c)
 	c.Flags().StringArrayVar(&heads, "heads", nil, "file with heads that were told outside (repeatable)")
 	return c
 }
@@ -140,14 +141,23 @@ func auditVerify(ctx context.Context, log *record.Log, witnesses []record.Head, 
 	if damages > 0 {
 		return fmt.Errorf("%d damages: the record was tampered with, or the database is of an older backup", damages)
 	}
+	if r.Batches == 0 {
+		fmt.Fprintln(w, "nothing is sealed yet: a running server seals once a second")
+		return nil
+	}
 	fmt.Fprintf(w, "whole: head %x of %d batches\n", r.Head.Hash[:], r.Head.Size)
+	if r.Witnesses == 0 {
+		fmt.Fprintln(w, "Whoever can write the whole database could have written all of it anew: compare it with a timestamp.json that a device has, --heads FILE")
+	}
 	return nil
 }
 
 func newAuditProve() *cobra.Command {
 	var f operatorFlags
 	var timestamp, out string
-	c := f.speak(&cobra.Command{Use: "prove DOCUMENT", Short: "Get the proof that a document was signed here, for somebody who has a later timestamp.json", Args: args(cobra.ExactArgs(1))},
+	c := f.speak(&cobra.Command{Use: "prove DOCUMENT", Short: "Get the proof that a document was signed here, for somebody who has a later timestamp.json", Args: args(cobra.ExactArgs(1)),
+		Example: `  sealift audit prove targets.json --timestamp timestamp.json
+  sealift audit check proof.json targets.json --timestamp timestamp.json   # needs no server`},
 		func(k *client, c *cobra.Command, given []string) error {
 			msg, err := readMessage(given[0])
 			if err != nil {

@@ -53,7 +53,7 @@ restored with sealift restore --in-place: docs/operating.md.`,
 			return runBackup(c.Context(), s, given[0], !whole, c.OutOrStdout())
 		},
 	}
-	s.bind(c)
+	s.bindData(c)
 	c.Flags().BoolVar(&whole, "copy", false, "copy contents even on the file system of the data")
 	return c
 }

@@ -55,7 +55,7 @@ func usage(err error) error { return usageError{err} }
 func args(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(c *cobra.Command, given []string) error {
 		if err := check(c, given); err != nil {
-			return usage(err)
+			return usage(fmt.Errorf("%w\nusage: %s", err, c.UseLine()))
 		}
 		return nil
 	}

@@ -13,7 +13,8 @@ func newExposure() *cobra.Command {
 	c := f.speak(&cobra.Command{
 		Use: "exposure", Short: "List what a thief of all online keys could make devices install", Args: args(cobra.NoArgs),
 		Long: `Lists what is signed for each hardware id. Whoever has stolen every key on the server can choose among
-these images and no others; the older ones are what he would choose. sealift target retire takes them out.`,
+these images and no others. A device refuses what is older than what it runs, so an older image is of use
+to him where a device runs a still older one, or is new; sealift target retire takes it out.`,
 	}, func(k *client, c *cobra.Command, _ []string) error {
 		var a exposureAnswer
 		raw, err := k.get(c.Context(), "/api/v1/exposure", &a)
@@ -49,6 +50,6 @@ func (a exposureAnswer) print(w io.Writer) error {
 		fmt.Fprintln(w, "no older image is signed: a thief of the online keys could give devices the newest only")
 		return nil
 	}
-	fmt.Fprintln(w, "\nA thief of all online keys could give devices the older ones; take them out: sealift target retire --superseded")
+	fmt.Fprintln(w, "\nA thief of all online keys could give the older ones to devices that run still older ones; take them out: sealift target retire --superseded")
 	return nil
 }

@@ -44,7 +44,7 @@ The server must be stopped, unless its data are in PostgreSQL and a bucket.`,
 			return v.fsck(c.Context(), c.OutOrStdout())
 		},
 	}
-	s.bind(c)
+	s.bindData(c)
 	return c
 }
 

@@ -38,7 +38,7 @@ func withData(c *cobra.Command, run func(*cobra.Command, []string, settings, *se
 		defer func() { err = errors.Join(err, v.close()) }()
 		return run(c, given, s, v)
 	}
-	s.bind(c)
+	s.bindData(c)
 	return c
 }
 
@@ -77,6 +77,7 @@ func newKeysExport() *cobra.Command {
 private key is sealed under SEALIFT_PASSPHRASE, SEALIFT_PASSPHRASE_FILE or one that is asked for.
 The export is in the audit before the key leaves. The server keeps its copy: a root that does not
 name the key any more makes it forget. A key in a PKCS#11 token stays there.`,
+		Example: `  sealift keys export KEYID --out copies --name timestamp-old`,
 		Args: args(cobra.ExactArgs(1)),
 	}, func(c *cobra.Command, given []string, s settings, v *services) error {
 		if out == "" {

@@ -35,7 +35,7 @@ the old master key as long as backups that were made with it.`,
 			return s.rewrap(c.Context(), next, c.OutOrStdout())
 		},
 	}
-	s.bind(c)
+	s.bindData(c)
 	c.Flags().StringVar(&next.MasterKey, "new-master-key", "", "file of the new master key")
 	c.Flags().StringVar(&next.MasterPassFile, "new-master-passphrase-file", "", "file with the passphrase that seals it")
 	c.Flags().StringVar(&next.MasterKeyURL, "new-master-key-url", "", "key service that holds the new master key")

@@ -65,7 +65,7 @@ turns out to be behind.`,
 			return runRestore(c.Context(), s, o, c.OutOrStdout())
 		},
 	}
-	s.bind(c)
+	s.bindData(c)
 	c.Flags().StringVar(&o.offline, "offline", "", "the offline folder, for newer roots and image targets of namespace "+string(defaultNamespace))
 	c.Flags().IntVar(&o.raise, "raise", defaultRaise, "how many versions to leave out, as often as there have been restores, which are noted beside the master key")
 	c.Flags().BoolVar(&o.inPlace, "in-place", false, "the database and the blobs were restored with other tools")

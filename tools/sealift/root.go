@@ -26,7 +26,7 @@ func newRoot() *cobra.Command {
 		Long: `The root of a repository names every key that counts. A new one is drafted on the server, signed
 by people where their keys are, and published when enough of the old and of the new root keys have
 signed. Who signs sees what changes, and signs what this command has encoded itself.
-docs/trust.md tells each model.`}
+docs/trust.md has every ceremony as a session.`}
 	var f operatorFlags
 	f.bind(root)
 	root.AddCommand(newRootShow(&f), newRootDraft(&f), newRootSign(&f), newRootPublish(&f), newRootWithdraw(&f), newRootRotate(&f), newRootRevoke(&f))
@@ -146,7 +146,10 @@ func newRootDraft(f *operatorFlags) *cobra.Command {
 	var e rootEdit
 	c := f.speak(&cobra.Command{Use: "draft --repository NAME", Short: "Begin the next root of a repository; nothing changes before it is published", Args: args(cobra.NoArgs),
 		Long: `Begins the root that is to follow the one in force: the same, but for what the flags change, and
-valid for a year from now. Without any flag only the time changes.`},
+valid for a year from now. Without any flag only the time changes.`,
+		Example: `  sealift root draft --repository image --days 400
+  sealift root draft --repository image --add root=bob.pub --add root=carol.pub --threshold root=2
+  sealift root draft --repository director --rotate timestamp`},
 		func(k *client, c *cobra.Command, _ []string) error {
 			repo, err := repositoryOf(e.repository)
 			if err != nil {
@@ -258,7 +261,12 @@ func (k *client) begin(ctx context.Context, ask rootRequest, replace bool) (*roo
 func newRootSign(f *operatorFlags) *cobra.Command {
 	var name string
 	var at deskFlags
-	c := f.speak(&cobra.Command{Use: "sign --repository NAME", Short: "Look at the root that waits, and sign it", Args: args(cobra.NoArgs)},
+	c := f.speak(&cobra.Command{Use: "sign --repository NAME", Short: "Look at the root that waits, and sign it", Args: args(cobra.NoArgs),
+		Long: `Shows what the root that waits changes against the root that your own signing home trusts, asks, and
+signs with the root keys of the home: what is signed is encoded here, never bytes of the server's.`,
+		Example: `  sealift root sign --repository image                 # the offline folder of init
+  sealift root sign --repository image --home bob      # a home of your own
+  sealift root sign --repository director --home bob --trust import/director/root.json`},
 		func(k *client, c *cobra.Command, _ []string) error {
 			repo, err := repositoryOf(name)
 			if err != nil {

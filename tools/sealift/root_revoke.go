@@ -21,7 +21,9 @@ func newRootRevoke(f *operatorFlags) *cobra.Command {
 		Long: `Replaces stolen keys by a new root of their repository: an online one by a new key on the server,
 an offline one by --replacement or by a new key in your signing home. It is drafted, shown, signed
 with the keys at hand and published when these are enough. Devices refuse the thief from their next
-poll on. What else to do depends on the key; the command says it.`},
+poll on. What else to do depends on the key; the command says it. sealift root show lists the ids.`,
+		Example: `  sealift root revoke KEYID
+  sealift root revoke KEYID --home bob --replacement carol-2.pub   # Carol's root key; others sign, too`},
 		func(k *client, c *cobra.Command, ids []string) error {
 			left := slices.Clone(ids)
 			var done []func(io.Writer)

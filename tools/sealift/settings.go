@@ -85,6 +85,19 @@ func (s *settings) bind(c *cobra.Command) {
 	c.Flags().String("config", "", "YAML file of settings")
 }
 
+// dataSettings say where the data are and what opens them.
+var dataSettings = []string{"data", "database-url", "blobs-url", "master-key", "master-passphrase-file", "master-key-url"}
+
+// bindData is bind for a command that opens the data and serves nobody: its help
+// names no settings of listeners. They are taken all the same, because a file or the
+// environment may hold them.
+func (s *settings) bindData(c *cobra.Command) {
+	s.bind(c)
+	settingFlags(&settings{}).VisitAll(func(f *pflag.Flag) {
+		c.Flags().Lookup(f.Name).Hidden = !slices.Contains(dataSettings, f.Name)
+	})
+}
+
 // load fills in what the command line left open and returns where each value
 // came from. An unknown key in the file is an error, not a warning.
 func (s *settings) load(c *cobra.Command) (map[string]string, error) {
