@@ -4,7 +4,6 @@ import (
 	"compress/gzip"
 	"compress/zlib"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -70,11 +69,8 @@ func (r *Repo) SetRemote(ctx context.Context, ns uptane.Namespace, role uptane.R
 	}
 	row := remoteRow{Role: role, URI: uri, FriendlyName: name}
 	if len(headers) > 0 {
-		plain, err := json.Marshal(headers)
-		if err == nil {
-			row.Headers, err = r.cfg.Secrets.Wrap(plain)
-		}
-		if err != nil {
+		var err error
+		if row.Headers, err = r.sealHeaders(ns, row, headers); err != nil {
 			return fmt.Errorf("sealing headers of remote %s of %s: %w", role, ns, err)
 		}
 	}
@@ -100,11 +96,7 @@ func (r *Repo) RefreshRemote(ctx context.Context, ns uptane.Namespace, role upta
 		if r.cfg.Secrets == nil {
 			return ErrRemoteFetch.With("its headers cannot be opened")
 		}
-		plain, err := r.cfg.Secrets.Unwrap(row.Headers)
-		if err == nil {
-			err = json.Unmarshal(plain, &headers)
-		}
-		if err != nil {
+		if headers, err = r.openHeaders(ns, row); err != nil {
 			return fmt.Errorf("opening headers of remote %s of %s: %w", role, ns, err)
 		}
 	}
