@@ -119,7 +119,7 @@ func ofCustody(held []keys.Held) []finding {
 	return append(orWell(list, "offline_keys", "root and image targets keys are offline"), ofImported(held)...)
 }
 
-// ofImported is about private keys that came from another server.
+// ofImported is about private keys that another server had.
 func ofImported(held []keys.Held) []finding {
 	var list []finding
 	for _, h := range held {

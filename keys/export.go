@@ -33,8 +33,8 @@ type Held struct {
 	Place string
 	// InRoot: the current root names it; others do not sign.
 	InRoot bool
-	// Imported is when the private key came from another server, where copies of it
-	// may be left: it is to be replaced. Zero where it was made here.
+	// Imported is since when it is known that another server had the private key,
+	// where copies of it may be left: it is to be replaced. Zero for all others.
 	Imported time.Time
 }
 
@@ -51,10 +51,17 @@ func (v *Vault) Custody(ctx context.Context, ns uptane.Namespace) ([]Held, error
 		if err != nil {
 			return nil, fmt.Errorf("reading online keys: %w", err)
 		}
+		imported, err := v.store.imported(ctx, ns, repo)
+		if err != nil {
+			return nil, fmt.Errorf("reading imported keys: %w", err)
+		}
 		for _, role := range topLevel() {
 			here, err := v.heldFor(ctx, state, role, rows)
 			if err != nil {
 				return nil, err
+			}
+			for n, h := range here {
+				here[n].Imported = maybeTime(imported[h.Key.ID()])
 			}
 			list = append(list, here...)
 		}
@@ -85,7 +92,7 @@ func (v *Vault) heldFor(ctx context.Context, state *rootState, role uptane.Role,
 		if isPackedURI(packed) {
 			place = string(packed)
 		}
-		list = append(list, Held{state.repo, role, key, place, named.has(key), maybeTime(row.Imported)})
+		list = append(list, Held{Repository: state.repo, Role: role, Key: key, Place: place, InRoot: named.has(key)})
 	}
 	return list, nil
 }

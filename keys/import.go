@@ -38,6 +38,9 @@ type Takeover struct {
 	// among them, others must not. One of the Image repository's targets is taken,
 	// though it is not needed: whoever gives it wants the server to have it.
 	Keys map[uptane.Role][]crypto.Signer
+	// Known are keys whose private halves the other server had beside these: those
+	// that are taken offline here, too.
+	Known []uptane.Key
 }
 
 // Import is how far a namespace was taken over.
@@ -62,7 +65,8 @@ func (v *Vault) Import(ctx context.Context, ns uptane.Namespace) (Import, error)
 // that has no roots, all or nothing. Where that was done before it compares: the
 // same roots change nothing, others answer [ErrImportConflict]. Roots that no
 // client would follow, or whose keys are missing, answer [ErrInvalidRoot]. The
-// keys are marked as imported until a root is published that does not name them.
+// keys, and those known beside them, are marked as imported until a root is
+// published that does not name them.
 func (v *Vault) BeginImport(ctx context.Context, ns uptane.Namespace, list ...Takeover) error {
 	if !ns.Valid() {
 		return errNamespace.Withf("%.80q", ns)
@@ -135,13 +139,14 @@ type importing struct {
 	state *rootState // without any root
 	roots []nextRoot
 	keys  []madeKey
+	known []uptane.Key
 	act   Act
 }
 
 // judgeTakeover judges each root as the successor of the one before it, as if
 // they were published one after the other.
 func (v *Vault) judgeTakeover(ctx context.Context, ns uptane.Namespace, t Takeover) (importing, error) {
-	i := importing{}
+	i := importing{known: t.Known}
 	var err error
 	if i.state, err = v.rootState(ctx, ns, t.Repository); err != nil {
 		return i, err
@@ -230,12 +235,15 @@ func (v *Vault) storeImport(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespac
 			if err := v.storeOnline(ctx, tx, k); err != nil {
 				return err
 			}
-			if err := v.store.markImported(ctx, tx, k.roleKey, k.act.At); err != nil {
-				return err
-			}
+			i.known = append(i.known, k.Key)
 		}
 		if err := v.storeRoots(ctx, tx, i); err != nil {
 			return err
+		}
+		for _, key := range i.known {
+			if err := v.store.markImported(ctx, tx, ns, key, i.act.At); err != nil {
+				return err
+			}
 		}
 		if err := v.store.addAct(ctx, tx, i.act); err != nil {
 			return err

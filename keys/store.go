@@ -91,16 +91,15 @@ func (s store) addOnlineKey(ctx context.Context, tx *sqlx.Tx, k roleKey, box sea
 
 // onlineKeyRow is a sealed private key and its place.
 type onlineKeyRow struct {
-	Role     uptane.Role `db:"role"`
-	SPKI     []byte      `db:"spki"`
-	Imported *int64      `db:"imported"` // NULL: made here
+	Role uptane.Role `db:"role"`
+	SPKI []byte      `db:"spki"`
 	sealed
 }
 
 func (s store) onlineKeys(ctx context.Context, q sqlx.QueryerContext, ns uptane.Namespace, repo uptane.Repository) ([]onlineKeyRow, error) {
 	var rows []onlineKeyRow
 	err := sqlx.SelectContext(ctx, q, &rows,
-		`SELECT role, spki, imported, sealed, sealing_key FROM online_key
+		`SELECT role, spki, sealed, sealing_key FROM online_key
 		WHERE namespace = $1 AND repository = $2 ORDER BY created, key_id`, ns, repo)
 	return rows, err
 }

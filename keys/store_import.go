@@ -40,9 +40,25 @@ func (s store) finishTakeover(ctx context.Context, tx *sqlx.Tx, ns uptane.Namesp
 	return err
 }
 
-// markImported says that a private key came from another server.
-func (s store) markImported(ctx context.Context, tx *sqlx.Tx, k roleKey, now time.Time) error {
+// markImported says that another server had the private half of a key.
+func (s store) markImported(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, key uptane.Key, now time.Time) error {
 	_, err := tx.ExecContext(ctx,
-		`UPDATE online_key SET imported = $3 WHERE namespace = $1 AND key_id = $2`, k.Namespace, k.Key.ID(), now.UnixMilli())
+		`UPDATE public_key_use SET imported = $3 WHERE namespace = $1 AND key_id = $2`, ns, key.ID(), now.UnixMilli())
 	return err
+}
+
+// imported are the keys whose private halves another server had, and since when
+// that is known.
+func (s store) imported(ctx context.Context, ns uptane.Namespace, repo uptane.Repository) (map[uptane.KeyID]*int64, error) {
+	var rows []struct {
+		KeyID    uptane.KeyID `db:"key_id"`
+		Imported *int64       `db:"imported"`
+	}
+	err := s.db.SelectContext(ctx, &rows,
+		`SELECT key_id, imported FROM public_key_use WHERE namespace = $1 AND repository = $2 AND imported IS NOT NULL`, ns, repo)
+	list := map[uptane.KeyID]*int64{}
+	for _, r := range rows {
+		list[r.KeyID] = r.Imported
+	}
+	return list, err
 }

@@ -2,9 +2,13 @@ package repo
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"github.com/jmoiron/sqlx"
+	"github.com/theupdateframework/go-tuf/v2/metadata"
 
+	"sealift/internal/db"
 	"sealift/uptane"
 )
 
@@ -16,6 +20,23 @@ func (r *Repo) RaiseVersions(ctx context.Context, ns uptane.Namespace, floor int
 		f.Floor = max(f.Floor, floor)
 		return nil
 	})
+}
+
+// Published tells whether these targets were published here; others of the same
+// version are not these.
+func (r *Repo) Published(ctx context.Context, ns uptane.Namespace, targets uptane.Document[metadata.TargetsType]) (bool, error) {
+	_, err := r.store.publishedPush(ctx, ns, int(targets.Payload.Version))
+	if errors.Is(err, db.ErrNoRows) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("reading targets of %s: %w", ns, err)
+	}
+	err = r.sameTargets(ctx, ns, targets)
+	if errors.Is(err, ErrExists) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // HasBytes tells whether bytes of that content were uploaded under a filename,

@@ -39,8 +39,8 @@ func CheckTimestamp(trusted, next *metadata.TimestampType) error {
 
 // CheckSnapshot holds a snapshot document against the timestamp that names it and
 // against the trusted one (Uptane, "How to check Snapshot metadata"): hashes,
-// length and version are as named, no listed version went down and none left the
-// list. Errors wrap ErrMix or ErrRollback.
+// length and version are as named, no version of listed targets went down and none
+// of them left the list. Errors wrap ErrMix or ErrRollback.
 func CheckSnapshot(timestamp *metadata.TimestampType, doc []byte, trusted, next *metadata.SnapshotType) error {
 	meta := timestamp.Meta[RoleSnapshot.Filename(0)]
 	if meta == nil {
@@ -59,6 +59,9 @@ func CheckSnapshot(timestamp *metadata.TimestampType, doc []byte, trusted, next 
 		return nil
 	}
 	for name, old := range trusted.Meta {
+		if name == RoleRoot.Filename(0) {
+			continue // some servers list it, too; what must stay are targets metadata
+		}
 		now := next.Meta[name]
 		if now == nil {
 			return fmt.Errorf("checking snapshot that lists %s no longer: %w", name, ErrRollback)

@@ -80,6 +80,7 @@ func TestMixturesAndRollbacks(t *testing.T) {
 	}
 	lower := *ts1
 	lower.Version = 3
+	withRoot := uptane.NewSnapshot(1, nextDay, 1, map[uptane.Role]int64{"supplier": 1, uptane.RoleRoot: 7})
 	for name, c := range map[string]struct{ got, want error }{
 		"first timestamp":          {uptane.CheckTimestamp(nil, ts1), nil},
 		"newer timestamp":          {uptane.CheckTimestamp(ts1, ts2), nil},
@@ -88,6 +89,7 @@ func TestMixturesAndRollbacks(t *testing.T) {
 		"empty timestamp":          {uptane.CheckTimestamp(nil, &metadata.TimestampType{}), uptane.ErrMix},
 		"first snapshot":           {uptane.CheckSnapshot(ts1, snapDoc1, nil, snap1), nil},
 		"newer snapshot":           {uptane.CheckSnapshot(ts2, snapDoc2, snap1, snap2), nil},
+		"no root in snapshot":      {uptane.CheckSnapshot(ts2, snapDoc2, withRoot, snap2), nil},
 		"snapshot of another time": {uptane.CheckSnapshot(ts2, snapDoc1, nil, snap1), uptane.ErrMix},
 		"snapshot bytes":           {uptane.CheckSnapshot(ts1, append(snapDoc1[:len(snapDoc1):len(snapDoc1)], ' '), nil, snap1), uptane.ErrMix},
 		"snapshot hash":            {uptane.CheckSnapshot(ts2, append([]byte("x"), snapDoc2[1:]...), nil, snap2), uptane.ErrMix},

@@ -10,10 +10,11 @@ import (
 )
 
 const (
-	minSalt     = 8       // bytes
-	maxSalt     = 1 << 10 // bytes
-	minPassword = 64      // characters
-	maxPassword = 4 << 10 // bytes
+	minSalt     = 8        // bytes
+	maxSalt     = 1 << 10  // bytes
+	minPassword = 64       // characters
+	maxPassword = 4 << 10  // bytes
+	maxPrivate  = 16 << 10 // characters, four times those of the largest key
 	iterations  = 1000
 	blockSize   = 64 // of SHA-256, in bytes
 )
@@ -49,7 +50,7 @@ func NewCipher(salt, password string) (*Cipher, error) {
 // Open returns the plain text of a stored value: the JSON of a private key.
 // Errors wrap ErrEncryption.
 func (c *Cipher) Open(stored string) ([]byte, error) {
-	if len(stored) > maxValue {
+	if len(stored) > maxPrivate {
 		return nil, fmt.Errorf("decrypting a key: %d characters: %w", len(stored), ErrEncryption)
 	}
 	raw, err := base64.StdEncoding.DecodeString(stored)

@@ -21,8 +21,9 @@ type row map[string]string
 
 // readDump calls take for every row of the named tables, in the order in which
 // they stand. Columns are known from the INSERT itself or from the CREATE TABLE
-// before it. Everything else in the dump is passed over. Errors wrap ErrDump or
-// are those of take.
+// before it. Everything else in the dump is passed over, but the line that ends a
+// whole one must be the last: rows that were cut off are missed by nobody else.
+// Errors wrap ErrDump or are those of take.
 func readDump(r io.Reader, tables []string, take func(table string, r row) error) error {
 	d := &dump{lexer: lexer{in: bufio.NewReaderSize(io.LimitReader(r, maxDump), 64<<10), keep: maxValue}, columns: map[string][]string{}, take: take}
 	d.wanted = map[string]bool{}
@@ -31,7 +32,9 @@ func readDump(r io.Reader, tables []string, take func(table string, r row) error
 	}
 	for {
 		err := d.statement()
-		if errors.Is(err, io.EOF) {
+		if errors.Is(err, io.EOF) && !d.whole {
+			err = fmt.Errorf("the line -- Dump completed is not the last one: the dump was cut off, or made without comments: %w", ErrDump)
+		} else if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {

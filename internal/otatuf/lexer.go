@@ -37,10 +37,14 @@ func (t token) number() bool {
 // lexer splits a dump into words. Comments are passed over, those that only some
 // versions of the database read too.
 type lexer struct {
-	in   *bufio.Reader
-	keep int // bytes of one token
-	line int
+	in    *bufio.Reader
+	keep  int // bytes of one token
+	line  int
+	whole bool // the last thing read is the line that ends a whole dump
 }
+
+// lastLine begins the comment that mysqldump writes when it has written all.
+const lastLine = "- Dump completed" // after the first character
 
 func (l *lexer) read() (byte, error) {
 	c, err := l.in.ReadByte()
@@ -59,6 +63,14 @@ func (l *lexer) peek() byte {
 
 // next returns the next token, io.EOF after the last.
 func (l *lexer) next() (token, error) {
+	t, err := l.token()
+	if err == nil {
+		l.whole = false
+	}
+	return t, err
+}
+
+func (l *lexer) token() (token, error) {
 	for {
 		c, err := l.read()
 		if err != nil {
@@ -68,10 +80,12 @@ func (l *lexer) next() (token, error) {
 		case c == ' ' || c == '\t' || c == '\n' || c == '\r':
 			continue
 		case c == '#', c == '-' && l.peek() == '-':
-			err = l.comment("\n")
+			var text string
+			text, err = l.comment("\n")
+			l.whole = l.whole || strings.HasPrefix(text, lastLine)
 		case c == '/' && l.peek() == '*':
 			_, _ = l.read()
-			err = l.comment("*/")
+			_, err = l.comment("*/")
 		case c == '\'' || c == '"':
 			return l.quoted(c, textValue)
 		case c == '`':
@@ -87,19 +101,24 @@ func (l *lexer) next() (token, error) {
 	}
 }
 
-// comment reads up to its end; that of a line may be that of the text.
-func (l *lexer) comment(end string) error {
+// comment reads up to its end, which for a line may be that of the text, and
+// returns its beginning.
+func (l *lexer) comment(end string) (string, error) {
+	var begin []byte
 	seen := 0
 	for seen < len(end) {
 		c, err := l.read()
 		if errors.Is(err, io.EOF) && end == "\n" {
-			return nil
+			break
 		}
 		if errors.Is(err, io.EOF) {
-			return fmt.Errorf("a comment does not end: %w", ErrDump)
+			return "", fmt.Errorf("a comment does not end: %w", ErrDump)
 		}
 		if err != nil {
-			return err
+			return "", err
+		}
+		if len(begin) < len(lastLine) {
+			begin = append(begin, c)
 		}
 		switch c {
 		case end[seen]:
@@ -110,7 +129,7 @@ func (l *lexer) comment(end string) error {
 			seen = 0
 		}
 	}
-	return nil
+	return string(begin), nil
 }
 
 // quoted reads to the quote that ends it. Two of them stand for one; in values a

@@ -65,7 +65,7 @@ func rowOf(id, public, private string) string {
 func TestADumpOfKeysIsRead(t *testing.T) {
 	for what, text := range map[string]string{
 		"by the order of columns": table(rowOf(keyID, public, "'abc='")),
-		"by names":                "INSERT INTO `keys` (`private_key`, `key_id`, `key_type`, `public_key`) VALUES ('abc=','" + keyID + "','ED25519','" + public + "');",
+		"by names":                "INSERT INTO `keys` (`private_key`, `key_id`, `key_type`, `public_key`) VALUES ('abc=','" + keyID + "','ED25519','" + public + "');\n-- Dump completed on 2026-11-22 10:00:00\n",
 	} {
 		list, err := otatuf.ReadKeys(strings.NewReader(text))
 		if err != nil || len(list) != 1 || string(list[0].ID) != keyID || list[0].Private != "abc=" {
@@ -88,6 +88,8 @@ func TestWhatIsNoDumpIsRefused(t *testing.T) {
 		"no key":           table(rowOf(keyID, "zz", "NULL")),
 		"twice":            table(row + "," + row),
 		"cut off":          table(row)[:len(table(row))-60],
+		"cut after a row":  table(row)[:strings.Index(table(row), "UNLOCK")],
+		"more than whole":  table(row) + "\nUNLOCK TABLES;",
 		"columns unknown":  "INSERT INTO `keys` VALUES " + row + ";",
 		"too few values":   table("('a','b')"),
 		"a function":       table("(sleep(1))"),
@@ -104,14 +106,14 @@ func TestWhatIsNoDumpIsRefused(t *testing.T) {
 
 const fleet = "INSERT INTO `ecus` (`namespace`,`device_id`,`ecu_serial`,`public_key`,`hardware_identifier`,`deleted`) VALUES " +
 	"('default','car-1','p','{}','board',0),('default','car-1','s','{}','radio',0),('default','car-1','old','{}','radio',1),('default','car-2','q','{}','board',0);\n" +
-	"INSERT INTO `provisioned_devices` (`namespace`,`id`,`primary_ecu_id`,`deleted`) VALUES ('default','car-1','p',0),('default','car-2','q',1);"
+	"INSERT INTO `provisioned_devices` (`namespace`,`id`,`primary_ecu_id`,`deleted`) VALUES ('default','car-1','p',0),('default','car-2','q',1);\n-- Dump completed"
 
 func TestADumpOfTheFleetIsRead(t *testing.T) {
 	list, err := otatuf.ReadDevices(strings.NewReader(fleet))
 	if err != nil || len(list) != 1 || list[0].Primary != "p" || len(list[0].ECUs) != 2 || list[0].ECUs[1].HardwareID != "radio" {
 		t.Errorf("%+v, %v", list, err)
 	}
-	if list, err := otatuf.ReadDevices(strings.NewReader(fleet[:strings.Index(fleet, "\n")])); !errors.Is(err, otatuf.ErrDump) {
+	if list, err := otatuf.ReadDevices(strings.NewReader(fleet[:strings.Index(fleet, "\n")] + "\n-- Dump completed")); !errors.Is(err, otatuf.ErrDump) {
 		t.Errorf("without Primaries: %+v, %v", list, err)
 	}
 }

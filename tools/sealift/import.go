@@ -7,13 +7,13 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"sealift/internal/home"
 	"sealift/keys"
-	"sealift/uptane"
 )
 
 // importOptions is what `sealift import` asks for beyond the settings.
@@ -26,6 +26,7 @@ type importOptions struct {
 	DirectorVersion int64
 	OnlineTargets   bool
 	Plaintext       bool
+	DryRun          bool
 }
 
 // newImport is `sealift import`.
@@ -68,6 +69,7 @@ the same again changes nothing. docs/migration.md has the whole session.`,
 	c.Flags().StringSliceVar(&o.DeviceCAs, "device-ca", nil, "PEM file with the CA that signed the certificates of the devices (repeatable)")
 	c.Flags().Int64Var(&o.DirectorVersion, "director-version", 0, "highest version of Director metadata that a device has seen, if it is above the minutes since 2020")
 	c.Flags().BoolVar(&o.OnlineTargets, "online-targets-key", false, "keep the targets key of the Image repository on this server, too; whoever takes the server can then sign images")
+	c.Flags().BoolVar(&o.DryRun, "dry-run", false, "try everything on a copy and change nothing; needs no passphrase")
 	c.Flags().BoolVar(&o.Plaintext, "insecure-plaintext-targets-key", false, "put the targets key into build.zip unsealed, as the Java tool reads it")
 	return c
 }
@@ -92,6 +94,7 @@ func runImport(ctx context.Context, s settings, o importOptions, w io.Writer) (e
 	if k.old, err = readOldServer(k.o.dir, k.o.OnlineTargets); err != nil {
 		return usage(err)
 	}
+	k.inventory()
 	if k.v, err = openServices(ctx, k.s, discard(), false); err != nil {
 		return err
 	}
@@ -103,17 +106,33 @@ func runImport(ctx context.Context, s settings, o importOptions, w io.Writer) (e
 	if !done.Finished.IsZero() {
 		return k.compare(ctx, done)
 	}
-	blobs, err := findBlobs(k.o.Blobs, k.old.wanted())
-	if err != nil {
+	var blobs []foundBlob
+	images := k.old.wanted()
+	if err := k.counted("images found", len(images), func(done *atomic.Int64) (err error) {
+		blobs, err = findBlobs(ctx, k.o.Blobs, images, done)
+		return err
+	}); err != nil {
 		return err
 	}
-	if err := k.askPassphrases(); err != nil {
-		return err
+	if !k.o.DryRun {
+		if err := k.askPassphrases(); err != nil {
+			return err
+		}
 	}
 	if done.Begun.IsZero() {
 		if err := k.rehearse(ctx); err != nil {
 			return fmt.Errorf("%w; nothing was imported", err)
 		}
+		k.say("Tried on a copy: all of it can be taken over.")
+	} else {
+		if err := takeRoots(ctx, k.v.Services, k.old); err != nil { // compares
+			return err
+		}
+		k.say("An import began %s and broke off: it goes on from there.", done.Begun.Format(time.RFC3339))
+	}
+	if k.o.DryRun {
+		k.say("Nothing was changed.")
+		return nil
 	}
 	if err := k.take(ctx, blobs); err != nil {
 		return fmt.Errorf("%w; devices get nothing until the same command has succeeded", err)
@@ -147,30 +166,40 @@ func (k *importing) askPassphrases() error {
 
 // take brings everything here, step by step; each may have been done before.
 func (k *importing) take(ctx context.Context, blobs []foundBlob) error {
-	if err := k.makeHomes(); err != nil {
+	var missing []string
+	for _, step := range []struct {
+		done string
+		do   func(context.Context) error
+	}{
+		{"signing homes in " + k.o.Offline, func(context.Context) error { return k.makeHomes() }},
+		{"roots and keys", func(ctx context.Context) error { return takeRoots(ctx, k.v.Services, k.old) }},
+		{"images", func(ctx context.Context) error {
+			return k.counted("images stored", len(blobs), func(done *atomic.Int64) error { return storeBlobs(ctx, k.v.Services, blobs, done) })
+		}},
+		{"targets", func(ctx context.Context) (err error) {
+			missing, err = takeTargets(ctx, k.v.Services, k.old)
+			return err
+		}},
+		{"delegated roles", func(ctx context.Context) error { return takeDelegations(ctx, k.v.Services, k.old) }},
+		{"devices", func(ctx context.Context) error { return k.takeDevices(ctx, k.v, "devices") }},
+		{"CAs of devices", k.addIssuers},
+		{"archives and the first token in " + k.o.Out, k.makeArchives},
+	} {
+		if err := errors.Join(ctx.Err(), step.do(ctx)); err != nil {
+			return err
+		}
+		k.say("Done: %s.", step.done)
+	}
+	if err := errors.Join(ctx.Err(), k.v.Vault.FinishImport(ctx, defaultNamespace)); err != nil {
 		return err
 	}
-	if err := takeRoots(ctx, k.v.Services, k.old); err != nil {
-		return err
-	}
-	if err := storeBlobs(ctx, k.v.Services, blobs); err != nil {
-		return err
-	}
-	missing, err := takeRest(ctx, k.v.Services, k.old, k.o.DirectorVersion)
-	if err != nil {
-		return err
-	}
-	if err := k.addIssuers(ctx); err != nil {
-		return err
-	}
-	if err := k.makeArchives(ctx); err != nil {
-		return err
-	}
-	if err := k.v.Vault.FinishImport(ctx, defaultNamespace); err != nil {
-		return err
-	}
-	k.report(missing)
-	return nil
+	return k.report(ctx, missing)
+}
+
+func (k *importing) takeDevices(ctx context.Context, v *services, what string) error {
+	return k.counted(what, len(k.old.devices), func(done *atomic.Int64) error {
+		return takeDevices(ctx, v.Services, k.old, k.o.DirectorVersion, done)
+	})
 }
 
 // compare is the second import: it changes nothing.
@@ -178,31 +207,15 @@ func (k *importing) compare(ctx context.Context, done keys.Import) error {
 	if err := takeRoots(ctx, k.v.Services, k.old); err != nil {
 		return err
 	}
-	if _, err := k.v.Repo.TakeTargets(ctx, defaultNamespace, k.old.targets, nil, "import"); err != nil {
+	there, err := k.v.Repo.Published(ctx, defaultNamespace, k.old.targets)
+	if err == nil && !there {
+		err = keys.ErrImportConflict.Withf("targets %d of the other server were never published here: it went on after the import", k.old.targets.Payload.Version)
+	}
+	if err != nil {
 		return fmt.Errorf("comparing targets: %w", err)
 	}
-	fmt.Fprintf(k.w, "Imported %s. Nothing has changed.\n", done.Finished.Format(time.RFC3339))
-	return nil
-}
-
-func (k *importing) report(missing []string) {
-	p := func(format string, values ...any) { fmt.Fprintf(k.w, format+"\n", values...) }
-	image, director := k.old.repositories[uptane.ImageRepository], k.old.repositories[uptane.DirectorRepository]
-	p("Imported: root %d and targets %d of the Image repository, root %d of the Director, %d devices, %d images.",
-		len(image.roots), k.old.targetsVersion, len(director.roots), len(k.old.devices), len(k.old.wanted()))
-	for _, text := range missing {
-		p("Not here yet, bring it before it is assigned: %s", text)
-	}
-	for _, r := range []oldRepository{image, director} {
-		for role, n := range r.absent {
-			p("%d keys of %s of the %s repository are not in the dump: whoever has them signs.", n, role, r.name)
-		}
-	}
-	p("The keys that signed on the old server sign here now, and are marked as imported: copies of them may be left there.")
-	p("Next: sign targets anew before %s, then replace the keys with sealift root rotate.", k.old.targetsExpire.Format(time.RFC3339))
-	if k.o.OnlineTargets {
-		p("WARNING: the targets key of the Image repository is on this server.")
-	}
+	k.say("Imported %s. Nothing has changed.", done.Finished.Format(time.RFC3339))
+	return k.reds(ctx, k.v.Vault)
 }
 
 // addIssuers lets the devices of the old CAs in.
@@ -258,8 +271,13 @@ func (k *importing) rehearse(ctx context.Context) error {
 	if err := takeRoots(ctx, v.Services, k.old); err != nil {
 		return err
 	}
-	_, err = takeRest(ctx, v.Services, k.old, k.o.DirectorVersion)
-	return err
+	if _, err := takeTargets(ctx, v.Services, k.old); err != nil {
+		return err
+	}
+	if err := takeDelegations(ctx, v.Services, k.old); err != nil {
+		return err
+	}
+	return k.takeDevices(ctx, v, "devices tried")
 }
 
 // requireEmpty refuses a server that has roots of its own.

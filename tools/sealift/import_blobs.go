@@ -13,6 +13,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 
 	"sealift/repo"
 	"sealift/tools/sealift/wiring"
@@ -21,89 +22,105 @@ import (
 // maxImportFiles bounds a folder or archive of images.
 const maxImportFiles = 1_000_000
 
-// foundBlob is where the bytes of an image are: a file, or a member of an archive.
+// foundBlob is where the bytes of an image are: a part of a file, or all of it.
 type foundBlob struct {
 	wantedBlob
 	source string
-	member string // "" of a folder
+	offset int64
 }
 
-// findBlobs reads everything in a folder or tar file and finds the images in it by
-// their content: under which names the old server kept them does not matter. An
-// image that is missing is an error, which says where a damaged one lies.
-func findBlobs(source string, wanted []wantedBlob) ([]foundBlob, error) {
-	byContent := map[string][]wantedBlob{}
-	places := map[string]wantedBlob{}
+// blobSearch looks for images by their content: under which names the old server
+// kept them matters only to say which one is damaged. Nothing is read that has not
+// the length of an image that is still missing.
+type blobSearch struct {
+	ctx     context.Context
+	done    *atomic.Int64
+	missing map[int64][]wantedBlob // by length
+	places  map[string]wantedBlob
+	found   map[string]foundBlob
+	damaged map[string]string
+	files   int
+}
+
+// findBlobs finds images in a folder or tar file. One that is missing is an error,
+// which says where a damaged one lies.
+func findBlobs(ctx context.Context, source string, wanted []wantedBlob, done *atomic.Int64) ([]foundBlob, error) {
+	s := &blobSearch{ctx: ctx, done: done, missing: map[int64][]wantedBlob{}, places: map[string]wantedBlob{}, found: map[string]foundBlob{}, damaged: map[string]string{}}
 	for _, w := range wanted {
-		byContent[w.sha256] = append(byContent[w.sha256], w)
-		places[placeOf(w.filename)] = w
-	}
-	var found []foundBlob
-	have, damaged := map[string]bool{}, map[string]string{}
-	look := func(name, file, member string, r io.Reader, size int64) error {
-		sum := sha256.New()
-		if _, err := io.Copy(sum, r); err != nil {
-			return fmt.Errorf("reading %s: %w", name, err)
-		}
-		text := hex.EncodeToString(sum.Sum(nil))
-		for _, w := range byContent[text] {
-			if !have[w.filename] && w.length == size {
-				have[w.filename] = true
-				found = append(found, foundBlob{w, file, member})
-			}
-		}
-		if w, ok := places[lastTwo(name)]; ok && w.sha256 != text {
-			damaged[w.filename] = name
-		}
-		return nil
+		s.missing[w.length] = append(s.missing[w.length], w)
+		sum := sha256.Sum256([]byte(w.filename))
+		name := hex.EncodeToString(sum[:])
+		s.places[name], s.places[name[:2]+"/"+name[2:]] = w, w // in a container, in a folder
 	}
 	if source != "" {
-		if err := walkBlobs(source, look); err != nil {
+		if err := s.walk(source); err != nil {
 			return nil, err
 		}
 	}
+	list := make([]foundBlob, 0, len(wanted))
 	for _, w := range wanted {
+		f, ok := s.found[w.filename]
 		switch {
-		case have[w.filename]:
-		case damaged[w.filename] != "":
-			return nil, usage(fmt.Errorf("the bytes of %s in %s are damaged: they do not have sha256 %s", w.filename, damaged[w.filename], w.sha256))
+		case ok:
+			list = append(list, f)
+		case s.damaged[w.filename] != "":
+			return nil, usage(fmt.Errorf("the bytes of %s in %s are damaged: they are not the %d of sha256 %s", w.filename, s.damaged[w.filename], w.length, w.sha256))
 		case source == "":
 			return nil, usage(fmt.Errorf("the bytes of %s are missing; name the folder or tar file of the old server's images with --blobs", w.filename))
 		default:
-			return nil, usage(fmt.Errorf("the bytes of %s, sha256 %s, are not in %s", w.filename, w.sha256, source))
+			return nil, usage(fmt.Errorf("the bytes of %s, %d of sha256 %s, are not in %s", w.filename, w.length, w.sha256, source))
 		}
 	}
-	return found, nil
+	return list, nil
 }
 
-// placeOf is where the old server kept an image, below the folder of a repository.
-func placeOf(filename string) string {
-	sum := sha256.Sum256([]byte(filename))
-	text := hex.EncodeToString(sum[:])
-	return text[:2] + "/" + text[2:]
-}
-
-func lastTwo(name string) string {
+// look judges one file, a part of source.
+func (s *blobSearch) look(name, source string, r io.ReaderAt, offset, size int64) error {
+	if s.files++; s.files > maxImportFiles {
+		return usage(fmt.Errorf("%s has more than %d files", source, maxImportFiles))
+	}
+	if err := s.ctx.Err(); err != nil {
+		return err
+	}
+	text := ""
+	if len(s.missing[size]) > 0 {
+		sum := sha256.New()
+		if _, err := io.Copy(sum, io.NewSectionReader(r, offset, size)); err != nil {
+			return fmt.Errorf("reading %s: %w", name, err)
+		}
+		text = hex.EncodeToString(sum.Sum(nil))
+	}
+	var left []wantedBlob
+	for _, w := range s.missing[size] {
+		if w.sha256 == text {
+			s.found[w.filename] = foundBlob{w, source, offset}
+		} else {
+			left = append(left, w)
+		}
+	}
+	s.missing[size] = left
 	dir, file := path.Split(filepath.ToSlash(name))
-	return path.Join(path.Base(dir), file)
+	for _, place := range []string{file, path.Join(path.Base(dir), file)} {
+		if w, ok := s.places[place]; ok {
+			s.damaged[w.filename] = name // unless it was or will be found
+		}
+	}
+	s.done.Store(int64(len(s.found)))
+	return nil
 }
 
-// walkBlobs hands every regular file to look.
-func walkBlobs(source string, look func(name, file, member string, r io.Reader, size int64) error) error {
+// walk looks at every regular file of a folder or archive.
+func (s *blobSearch) walk(source string) error {
 	info, err := os.Stat(source)
 	if err != nil {
 		return usage(fmt.Errorf("reading --blobs: %w", err))
 	}
 	if !info.IsDir() {
-		return eachMember(source, func(h *tar.Header, r io.Reader) error { return look(h.Name, source, h.Name, r, h.Size) })
+		return s.walkArchive(source)
 	}
-	n := 0
 	return filepath.WalkDir(source, func(name string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
 			return err
-		}
-		if n++; n > maxImportFiles {
-			return fmt.Errorf("%s has more than %d files", source, maxImportFiles)
 		}
 		f, err := os.Open(name)
 		if err != nil {
@@ -114,80 +131,64 @@ func walkBlobs(source string, look func(name, file, member string, r io.Reader, 
 		if err != nil {
 			return err
 		}
-		return look(name, name, "", f, size.Size())
+		return s.look(name, name, f, 0, size.Size())
 	})
 }
 
-func eachMember(source string, do func(*tar.Header, io.Reader) error) error {
+// walkArchive reads the places of the members of a tar file, and their bytes by
+// these, so that a member that unpacks to more than it takes is none of the images.
+func (s *blobSearch) walkArchive(source string) error {
 	f, err := os.Open(source)
 	if err != nil {
-		return fmt.Errorf("reading --blobs: %w", err)
+		return usage(fmt.Errorf("reading --blobs: %w", err))
 	}
 	defer f.Close()
-	r := tar.NewReader(f)
-	for n := 0; ; n++ {
+	for r := tar.NewReader(f); ; {
 		h, err := r.Next()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
-		if err != nil || n > maxImportFiles {
-			return usage(errors.Join(fmt.Errorf("reading %s: it is no tar file, or has more than %d members", source, maxImportFiles), err))
+		if err != nil {
+			return usage(fmt.Errorf("reading %s: it is no tar file, was cut off, or is compressed: %w", source, err))
+		}
+		offset, err := f.Seek(0, io.SeekCurrent)
+		if err != nil {
+			return fmt.Errorf("reading %s: %w", source, err)
 		}
 		if h.Typeflag != tar.TypeReg {
 			continue
 		}
-		if err := do(h, r); err != nil {
+		if err := s.look(h.Name, source, f, offset, h.Size); err != nil {
 			return err
 		}
 	}
 }
 
 // storeBlobs stores what was found and is not here.
-func storeBlobs(ctx context.Context, v *wiring.Services, found []foundBlob) error {
+func storeBlobs(ctx context.Context, v *wiring.Services, found []foundBlob, done *atomic.Int64) error {
 	if _, err := v.Repo.Create(ctx, defaultNamespace); err != nil && !errors.Is(err, repo.ErrExists) {
 		return err
 	}
-	inArchive := map[string][]foundBlob{}
-	archive := ""
 	for _, b := range found {
-		if b.member != "" {
-			archive = b.source
-			inArchive[b.member] = append(inArchive[b.member], b)
-			continue
+		if err := storeBlob(ctx, v, b); err != nil {
+			return fmt.Errorf("storing %s: %w", b.filename, err)
 		}
-		f, err := os.Open(b.source)
-		if err != nil {
-			return fmt.Errorf("reading an image: %w", err)
-		}
-		err = errors.Join(storeBlob(ctx, v, b, f), f.Close())
-		if err != nil {
-			return err
-		}
+		done.Add(1)
 	}
-	if archive == "" {
-		return nil
-	}
-	return eachMember(archive, func(h *tar.Header, r io.Reader) error {
-		list := inArchive[h.Name]
-		delete(inArchive, h.Name)
-		if len(list) > 1 {
-			return fmt.Errorf("%s has the bytes of several images, %s and %s; unpack the archive and name the folder", h.Name, list[0].filename, list[1].filename)
-		}
-		for _, b := range list {
-			if err := storeBlob(ctx, v, b, r); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	return nil
 }
 
-func storeBlob(ctx context.Context, v *wiring.Services, b foundBlob, r io.Reader) error {
+func storeBlob(ctx context.Context, v *wiring.Services, b foundBlob) error {
 	there, err := v.Repo.HasBytes(ctx, defaultNamespace, b.filename, b.sha256, b.length)
 	if err != nil || there {
 		return err
 	}
-	stored, err := v.Repo.PutImage(ctx, defaultNamespace, b.filename, b.length, r, "import")
+	f, err := os.Open(b.source)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	stored, err := v.Repo.PutImage(ctx, defaultNamespace, b.filename, b.length, io.NewSectionReader(f, b.offset, b.length), "import")
 	if err == nil && !strings.EqualFold(stored.SHA256, b.sha256) {
 		err = fmt.Errorf("%s was changed while it was read", b.source)
 	}

@@ -87,11 +87,7 @@ func (k *importing) makeHome(dir string, r oldRepository) error {
 		}
 	}
 	if r.name == uptane.ImageRepository {
-		d, err := uptane.ParseEnvelope(uptane.Uptane, k.old.targets)
-		if err != nil {
-			return err
-		}
-		raw := d.Encode(uptane.Uptane)
+		raw := k.old.targets.Raw
 		_, err = h.PullTargets(raw, home.ChecksumOf(raw))
 		return err
 	}

@@ -50,7 +50,7 @@ func readKeyDump(dir string) (keyDump, error) {
 // were replaced, stay where they are.
 func (r *oldRepository) takeKeys(d keyDump, onlineTargets bool) error {
 	r.absent = map[uptane.Role]int{}
-	for _, role := range []uptane.Role{uptane.RoleRoot, uptane.RoleTargets, uptane.RoleSnapshot, uptane.RoleTimestamp} {
+	for _, role := range importRoles() {
 		ring, err := uptane.RingOf(uptane.Uptane, &r.last, role)
 		if err != nil {
 			return fmt.Errorf("reading the last root of the %s repository: %w", r.name, err)
@@ -101,6 +101,14 @@ func (r oldRepository) online() map[uptane.Role][]crypto.Signer {
 		if k.online {
 			list[k.role] = append(list[k.role], k.private)
 		}
+	}
+	return list
+}
+
+// known are all keys of the last root whose private halves the old server had.
+func (r oldRepository) known() (list []uptane.Key) {
+	for _, k := range r.keys {
+		list = append(list, k.key)
 	}
 	return list
 }

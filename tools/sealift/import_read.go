@@ -31,14 +31,11 @@ const (
 
 // oldServer is what an ota-tuf server served, verified by its last root.
 type oldServer struct {
-	repositories   map[uptane.Repository]oldRepository
-	targets        []byte
-	targetsVersion int64
-	targetsExpire  time.Time
-	payload        *metadata.TargetsType
-	floor          int // highest version of snapshot and timestamp
-	delegations    []oldDelegation
-	devices        []otatuf.Device
+	repositories map[uptane.Repository]oldRepository
+	targets      uptane.Document[metadata.TargetsType]
+	floor        int // highest version of snapshot and timestamp
+	delegations  []oldDelegation
+	devices      []otatuf.Device
 }
 
 // oldRepository is one of the two.
@@ -114,8 +111,8 @@ func readRoots(dir string) ([][]byte, error) {
 
 // readImage reads targets, and the snapshot and timestamp that clients have seen.
 func (s *oldServer) readImage(dir string) error {
-	var err error
-	if s.targets, err = readBounded(filepath.Join(dir, "targets.json"), acceptance.MaxTargets); err != nil {
+	raw, err := readBounded(filepath.Join(dir, "targets.json"), acceptance.MaxTargets)
+	if err != nil {
 		return err
 	}
 	root := s.repositories[uptane.ImageRepository].last
@@ -123,11 +120,10 @@ func (s *oldServer) readImage(dir string) error {
 	if err != nil {
 		return err
 	}
-	targets, err := uptane.Open[metadata.TargetsType](uptane.Uptane, s.targets, uptane.RoleTargets, ring, time.Time{})
+	s.targets, err = uptane.Open[metadata.TargetsType](uptane.Uptane, raw, uptane.RoleTargets, ring, time.Time{})
 	if err != nil {
 		return fmt.Errorf("reading targets.json: %w", err)
 	}
-	s.payload, s.targetsVersion, s.targetsExpire = &targets.Payload, targets.Payload.Version, targets.Payload.Expires
 	snapshot, err := readOnline[metadata.SnapshotType](dir, &root, uptane.RoleSnapshot)
 	if err != nil {
 		return err
@@ -136,7 +132,7 @@ func (s *oldServer) readImage(dir string) error {
 	if err != nil {
 		return err
 	}
-	if m := snapshot.Meta["targets.json"]; m == nil || m.Version != s.targetsVersion {
+	if m := snapshot.Meta["targets.json"]; m == nil || m.Version != s.targets.Payload.Version {
 		return errors.New("snapshot.json is of other targets than targets.json: fetch them again, all at one time")
 	}
 	s.floor = int(max(snapshot.Version, timestamp.Version)) + 1
@@ -162,7 +158,7 @@ func readOnline[T metadata.Roles](dir string, root *metadata.RootType, role upta
 // readDelegations reads what targets, and what they delegate to, delegate to, as
 // far as the old server had it.
 func (s *oldServer) readDelegations(dir string, snapshot *metadata.SnapshotType) error {
-	parents, seen := []*metadata.TargetsType{s.payload}, map[string]bool{}
+	parents, seen := []*metadata.TargetsType{&s.targets.Payload}, map[string]bool{}
 	for len(parents) > 0 {
 		parent := parents[0]
 		parents = parents[1:]
@@ -210,7 +206,7 @@ type wantedBlob struct {
 // that lies elsewhere.
 func (s *oldServer) wanted() []wantedBlob {
 	var list []wantedBlob
-	all := []*metadata.TargetsType{s.payload}
+	all := []*metadata.TargetsType{&s.targets.Payload}
 	for _, d := range s.delegations {
 		all = append(all, d.payload)
 	}

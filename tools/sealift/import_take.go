@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"sealift/internal/otatuf"
 	"sealift/keys"
@@ -16,39 +17,50 @@ import (
 // takeRoots takes over the roots and online keys of both repositories.
 func takeRoots(ctx context.Context, v *wiring.Services, old oldServer) error {
 	var list []keys.Takeover
-	for _, r := range old.repositories {
-		list = append(list, keys.Takeover{Repository: r.name, Roots: r.roots, Keys: r.online()})
+	for _, name := range []uptane.Repository{uptane.ImageRepository, uptane.DirectorRepository} {
+		r := old.repositories[name]
+		list = append(list, keys.Takeover{Repository: name, Roots: r.roots, Keys: r.online(), Known: r.known()})
 	}
 	return v.Vault.BeginImport(ctx, defaultNamespace, list...)
 }
 
-// takeRest takes over what stands on roots and keys. It returns the targets whose
-// bytes are not here.
-func takeRest(ctx context.Context, v *wiring.Services, old oldServer, director int64) ([]string, error) {
+// takeTargets takes over what stands on roots and keys. It returns the targets
+// whose bytes are not here.
+func takeTargets(ctx context.Context, v *wiring.Services, old oldServer) ([]string, error) {
 	if _, err := v.Repo.Create(ctx, defaultNamespace); err != nil && !errors.Is(err, repo.ErrExists) {
 		return nil, err
 	}
 	if err := v.Repo.RaiseVersions(ctx, defaultNamespace, old.floor); err != nil {
 		return nil, err
 	}
-	if err := v.Director.RaiseVersions(ctx, defaultNamespace, director+1); err != nil {
-		return nil, err
-	}
-	taken, err := v.Repo.TakeTargets(ctx, defaultNamespace, old.targets, nil, "import")
+	taken, err := v.Repo.TakeTargets(ctx, defaultNamespace, old.targets.Raw, nil, "import")
 	if err != nil {
 		return nil, fmt.Errorf("importing targets: %w", err)
 	}
+	return taken.Missing, nil
+}
+
+func takeDelegations(ctx context.Context, v *wiring.Services, old oldServer) error {
 	for _, d := range old.delegations {
 		if _, err := v.Repo.PutDelegation(ctx, defaultNamespace, d.role, d.doc, "import"); err != nil {
-			return nil, fmt.Errorf("importing delegated role %s: %w", d.role, err)
+			return fmt.Errorf("importing delegated role %s: %w", d.role, err)
 		}
+	}
+	return nil
+}
+
+// takeDevices registers the devices, whose Director metadata go on above a version.
+func takeDevices(ctx context.Context, v *wiring.Services, old oldServer, seen int64, done *atomic.Int64) error {
+	if err := v.Director.RaiseVersions(ctx, defaultNamespace, seen+1); err != nil {
+		return err
 	}
 	for _, d := range old.devices {
 		if err := takeDevice(ctx, v, d); err != nil {
-			return nil, fmt.Errorf("importing device %.100q: %w", d.ID, err)
+			return fmt.Errorf("importing device %.100q: %w", d.ID, err)
 		}
+		done.Add(1)
 	}
-	return taken.Missing, nil
+	return nil
 }
 
 // takeDevice registers the ECUs of a device as it did itself on the old server: it

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -17,64 +18,68 @@ import (
 
 	"sealift/director"
 	"sealift/fixtures/device"
+	"sealift/fixtures/oldserver"
 	"sealift/gateway"
 	"sealift/internal/db/dbtest"
 	"sealift/internal/home"
 	"sealift/keys"
-	"sealift/keys/pki"
 	"sealift/uptane"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 )
 
-// move is a server that is replaced by another, with a device in the field.
+// move is a server that is replaced by another, with devices in the field.
 type move struct {
-	t      *testing.T
-	dir    string
-	s      settings
-	o      importOptions
-	old    *fleetServer
-	ca     pki.Authority
-	client *x509.Certificate
+	t     *testing.T
+	dir   string
+	s     settings
+	o     importOptions
+	old   *oldserver.Server
+	certs map[uptane.OEMID]*x509.Certificate
 }
 
 func newMove(t *testing.T, database string) *move {
 	t.Helper()
 	t.Setenv("SEALIFT_PASSPHRASE", "of the offline folder")
 	t.Setenv("GARAGE_SIGN_PASSPHRASE", "of the builds")
-	t.Setenv("DB_ENCRYPTION_SALT", oldSalt)
-	t.Setenv("DB_ENCRYPTION_PASSWORD", oldPassword)
-	m := &move{t: t, dir: t.TempDir(), old: newFleetServer(t)}
+	t.Setenv("DB_ENCRYPTION_SALT", oldserver.Salt)
+	t.Setenv("DB_ENCRYPTION_PASSWORD", oldserver.Password)
+	m := &move{t: t, dir: t.TempDir(), old: oldserver.New(time.Now(), "localhost"), certs: map[uptane.OEMID]*x509.Certificate{}}
 	m.s = settings{Data: filepath.Join(m.dir, "data"), MasterKey: filepath.Join(m.dir, "master"), DatabaseURL: database,
 		GatewayURL: "https://localhost:1", APIURL: "https://localhost:2", Dev: true, ListenGateway: "127.0.0.1:1", ListenAPI: "127.0.0.1:2"}
 	m.o = importOptions{dir: filepath.Join(m.dir, "old"), Offline: filepath.Join(m.dir, "offline"), Out: filepath.Join(m.dir, "out"),
 		Blobs: filepath.Join(m.dir, "old", "blobs"), DeviceCAs: []string{filepath.Join(m.dir, "ca.pem")}}
-	var err error
-	m.ca, err = pki.NewDeviceRoot(time.Now(), "the old fleet")
-	must(t, err)
-	key, err := pki.NewKey()
-	must(t, err)
-	m.client, err = m.ca.NewClient(time.Now(), oldCar, 24*time.Hour, key.Public())
-	must(t, err)
-	must(t, os.WriteFile(m.o.DeviceCAs[0], certificatePEM(m.ca.Cert), 0o600))
+	must(t, os.WriteFile(m.o.DeviceCAs[0], m.old.DeviceCA(), 0o600))
 	must(t, runInit(t.Context(), m.s, initOptions{Offline: m.o.Offline, Out: m.o.Out, KeyType: "ed25519", ForImport: true}, io.Discard))
 	return m
 }
 
-// car is the device with the state that it has, behind a way to a server.
-func (m *move) car(way http.RoundTripper) *device.Device {
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// car is a device with the state that it has, behind a gateway.
+func (m *move) car(name uptane.OEMID, gateway http.Handler) *device.Device {
 	m.t.Helper()
-	d, err := device.New(device.Config{Gateway: "https://old.example", OEMID: oldCar, Dir: filepath.Join(m.dir, "car"), Transport: way,
+	if m.certs[name] == nil {
+		m.certs[name] = m.old.Certificate(string(name))
+	}
+	d, err := device.New(device.Config{Gateway: "https://old.example", OEMID: name, Dir: filepath.Join(m.dir, string(name)), Transport: way{gateway, m.certs[name]},
 		Primary: device.ECU{HardwareID: "board"}, Backoff: time.Millisecond})
 	must(m.t, err)
 	return d
 }
 
-func (m *move) polls(d *device.Device, want device.Outcome) {
+func (m *move) polls(d *device.Device, want device.Outcome) device.Result {
 	m.t.Helper()
-	if r, err := d.Poll(m.t.Context()); err != nil || r.Outcome != want {
-		m.t.Fatalf("the device: %+v, %v; want %s", r, err, want)
+	r, err := d.Poll(m.t.Context())
+	if err != nil || r.Outcome != want {
+		m.t.Fatalf("device %s: %+v, %v; want %s", d.OEMID(), r, err, want)
 	}
+	return r
 }
 
 func (m *move) open() *services {
@@ -84,7 +89,7 @@ func (m *move) open() *services {
 	return v
 }
 
-// way leads to the gateway of services, with the device's certificate.
+// way leads to a gateway with a device's certificate.
 type way struct {
 	http.Handler
 	cert *x509.Certificate
@@ -102,17 +107,36 @@ func (w way) RoundTrip(q *http.Request) (*http.Response, error) {
 	return rec.Result(), nil
 }
 
-func (m *move) way(v *services) way {
+func (m *move) gateway(v *services) http.Handler {
 	m.t.Helper()
 	h, err := v.Gateway(gateway.Config{Log: discard()})
 	must(m.t, err)
-	return way{h, m.client}
+	return h
 }
 
-func (m *move) imports() (string, error) {
-	var out bytes.Buffer
-	err := runImport(m.t.Context(), m.s, m.o, &out)
-	return out.String(), err
+func (m *move) imports() (string, error) { return m.importsUntil("") }
+
+// importsUntil runs an import that is interrupted when it has said something.
+func (m *move) importsUntil(said string) (string, error) {
+	ctx, stop := context.WithCancel(m.t.Context())
+	defer stop()
+	w := &interrupter{said: said, stop: stop}
+	err := runImport(ctx, m.s, m.o, w)
+	return w.String(), err
+}
+
+type interrupter struct {
+	bytes.Buffer
+	said string
+	stop func()
+}
+
+func (i *interrupter) Write(text []byte) (int, error) {
+	n, err := i.Buffer.Write(text)
+	if i.said != "" && strings.Contains(i.String(), i.said) {
+		i.stop()
+	}
+	return n, err
 }
 
 // engines runs a test on both.
@@ -121,57 +145,110 @@ func engines(t *testing.T, run func(t *testing.T, database string)) {
 	t.Run("postgres", func(t *testing.T) { run(t, dbtest.PostgresURL(t)) })
 }
 
-// TestAFleetMovesFromAnotherServer: a device that trusts the old server goes on at
-// the new one, with nothing but the next versions.
+// history is what a server of some years has behind it: two of three keys for the
+// root, two for the snapshot, keys that were replaced, roles that no device of ours
+// knows, and suppliers, one below the other.
+func (m *move) history() {
+	s := m.old
+	s.Image.Change(uptane.RoleRoot, oldserver.Signers(2, "anna", "ben", "clara"))
+	s.Image.AddOffline()
+	s.Image.Change(uptane.RoleSnapshot, oldserver.Signers(2, "image snapshot a", "image snapshot b"))
+	s.Image.Rotate(uptane.RoleTargets)
+	s.Director.Change(uptane.RoleRoot, oldserver.Signers(2, "dora", "emil", "frida"))
+	s.Director.Rotate(uptane.RoleTargets)
+	s.Director.Rotate(uptane.RoleTimestamp)
+	s.Delegate(uptane.RoleTargets, "radio", oldserver.Signers(2, "radio a", "radio b"), "radio-*", "board", "radio-1", "radio-2")
+	s.Delegate("radio", "tuner", oldserver.Signers(1, "tuner"), "radio-tuner-*", "board", "radio-tuner-1")
+	s.Commit("os-1", "board")
+}
+
+// TestAFleetMovesFromAnotherServer: devices that trust the old server, each as far
+// as it came, go on at the new one, with nothing but the next versions.
 func TestAFleetMovesFromAnotherServer(t *testing.T) {
 	engines(t, func(t *testing.T, database string) {
 		m := newMove(t, database)
-		car := m.car(m.old)
-		m.polls(car, device.NothingNew)
-		m.old.offer(car.Primary(), "app-1")
-		m.polls(car, device.Installed)
-		m.old.dump(m.o.dir)
+		early, late, odd := m.car("early", m.old.Gateway()), m.car("late", m.old.Gateway()), m.car("odd", m.old.Gateway())
+		m.polls(early, device.NothingNew)
+		m.old.Offer("early", early.Primary(), "board", "app-1")
+		m.polls(early, device.Installed)
+		m.history()
+		m.polls(late, device.NothingNew)
+		m.old.Offer("late", late.Primary(), "board", "radio-tuner-1")
+		seen := m.polls(late, device.Installed)
+		if seen.Image.Root != 4 || seen.Director.Root != 4 {
+			t.Fatalf("the late device: %+v", seen)
+		}
+		m.polls(odd, device.NothingNew)
+		m.old.RaiseDirector("odd", 50_000_000)
+		m.polls(odd, device.NothingNew)
+		m.old.Dump(m.o.dir)
 
+		m.o.DirectorVersion = 50_000_040
 		out, err := m.imports()
-		if err != nil || !strings.Contains(out, "root 3 and targets 6 of the Image repository, root 2 of the Director, 1 devices, 1 images") {
+		if err != nil || !strings.Contains(out, "root 4 and targets 4 of the Image repository, 2 delegated roles, root 4 of the Director, 13 private keys, 3 devices, 4 images") ||
+			!strings.Contains(out, "Not here yet, bring it before it is assigned: ") {
 			t.Fatalf("%s, %v", out, err)
 		}
 		v := m.open()
-		m.marked(v, 5)
-		car = m.car(m.way(v))
-		m.polls(car, device.NothingNew)
+		m.red(v, 13)
+		for _, name := range []uptane.OEMID{"early", "late", "odd"} {
+			m.polls(m.car(name, m.gateway(v)), device.NothingNew)
+		}
 
 		// The next image, signed with the key that came from the old server.
-		h, err := home.Open(filepath.Join(m.o.Offline, "image"), home.Options{Passphrases: &home.Passphrases{Getenv: os.Getenv, Names: []string{"SEALIFT_PASSPHRASE"}}})
-		must(t, err)
+		h := m.home("image")
 		m.release(v, h, "app-2")
-		m.assign(v, car, "app-2")
-		m.polls(car, device.Installed)
+		early, late = m.car("early", m.gateway(v)), m.car("late", m.gateway(v))
+		m.assign(v, early, "app-2")
+		if now := m.polls(early, device.Installed); now.Image.Root != 4 {
+			t.Errorf("the device that saw root 1: %+v", now)
+		}
+		m.assign(v, late, "radio-2")
+		now := m.polls(late, device.Installed)
+		if now.Image.Timestamp <= seen.Image.Timestamp || now.Director.Targets <= seen.Director.Targets || now.Image.Snapshot <= seen.Image.Snapshot {
+			t.Errorf("versions after the import: %+v, before: %+v", now, seen)
+		}
 
-		m.rotate(v, h)
+		// New keys for everything that signed or was kept on the old server.
+		m.rotate(v, h, uptane.ImageRepository)
+		m.rotate(v, m.home("director"), uptane.DirectorRepository)
+		m.red(v, 0)
 		m.release(v, h, "app-3")
-		m.assign(v, car, "app-3")
-		m.polls(car, device.Installed)
-		m.marked(v, 3) // those of the Director are still to be replaced
+		for _, name := range []uptane.OEMID{"early", "late", "odd"} {
+			car := m.car(name, m.gateway(v))
+			m.assign(v, car, "app-3")
+			m.polls(car, device.Installed)
+		}
 		must(t, v.close())
-
-		before := m.traces()
-		if out, err = m.imports(); err != nil || !strings.Contains(out, "Nothing has changed") {
-			t.Fatalf("once more: %s, %v", out, err)
-		}
-		if after := m.traces(); after != before {
-			t.Errorf("a second import changed something:\n%s\n%s", before, after)
-		}
-		m.old.image.rotate(uptane.RoleRoot)
-		m.old.dump(m.o.dir)
-		if _, err := m.imports(); !errors.Is(err, keys.ErrImportConflict) {
-			t.Errorf("a root that the old server made afterwards: %v", err)
-		}
+		m.again()
 	})
 }
 
-// marked wants so many imported keys in force.
-func (m *move) marked(v *services, want int) {
+// again imports once more: nothing changes, unless the old server has gone on.
+func (m *move) again() {
+	m.t.Helper()
+	before := m.traces()
+	if out, err := m.imports(); err != nil || !strings.Contains(out, "Nothing has changed") {
+		m.t.Fatalf("once more: %s, %v", out, err)
+	}
+	if after := m.traces(); after != before {
+		m.t.Errorf("a second import changed something:\n%s\n%s", before, after)
+	}
+	m.old.Upload("app-9", []byte("too late"), "board")
+	m.old.Dump(m.o.dir)
+	if _, err := m.imports(); !errors.Is(err, keys.ErrImportConflict) {
+		m.t.Errorf("targets that the old server published afterwards: %v", err)
+	}
+	m.old.Image.Rotate(uptane.RoleTimestamp)
+	m.old.Republish()
+	m.old.Dump(m.o.dir)
+	if _, err := m.imports(); !errors.Is(err, keys.ErrImportConflict) {
+		m.t.Errorf("a root that the old server made afterwards: %v", err)
+	}
+}
+
+// red wants so many keys in force that the old server had.
+func (m *move) red(v *services, want int) {
 	m.t.Helper()
 	held, err := v.Vault.Custody(m.t.Context(), defaultNamespace)
 	must(m.t, err)
@@ -185,8 +262,15 @@ func (m *move) marked(v *services, want int) {
 		}
 	}
 	if n != want {
-		m.t.Errorf("%d imported keys sign, want %d", n, want)
+		m.t.Errorf("%d imported keys are in force, want %d", n, want)
 	}
+}
+
+func (m *move) home(name string) *home.Home {
+	m.t.Helper()
+	h, err := home.Open(filepath.Join(m.o.Offline, name), home.Options{Passphrases: &home.Passphrases{Getenv: os.Getenv, Names: []string{"SEALIFT_PASSPHRASE"}}})
+	must(m.t, err)
+	return h
 }
 
 // release signs an image offline and publishes it.
@@ -196,18 +280,33 @@ func (m *move) release(v *services, h *home.Home, name string) {
 	app, version, _ := strings.Cut(name, "-")
 	stored, err := v.Repo.PutImage(ctx, defaultNamespace, name, int64(len(content)), bytes.NewReader(content), "test")
 	must(m.t, err)
-	target := (&fleetServer{blobs: map[string][]byte{name: content}}).target(name, uptane.Custom{Name: app, Version: version, HardwareIDs: []uptane.HardwareID{"board"}, TargetFormat: uptane.FormatBinary})
-	if target.SHA256() != stored.SHA256 {
-		m.t.Fatal("other bytes were stored")
-	}
+	target := uptane.Target{Filename: name, Length: stored.Length, Hashes: metadata.Hashes{"sha256": unhex(m.t, stored.SHA256)},
+		Custom: uptane.Custom{Name: app, Version: version, HardwareIDs: []uptane.HardwareID{"board"}, TargetFormat: uptane.FormatBinary}}
 	must(m.t, h.AddTarget(target))
-	signed, err := h.SignTargets(ctx, home.Signing{Keys: []string{"targets"}, Expires: time.Now().Add(365 * 24 * time.Hour)})
+	signed, err := h.SignTargets(ctx, home.Signing{Keys: m.named(h, uptane.RoleTargets), Expires: time.Now().Add(365 * 24 * time.Hour)})
 	must(m.t, err)
 	sum, err := h.Checksum()
 	must(m.t, err)
 	sum, err = v.Repo.PutTargets(ctx, defaultNamespace, signed.Uptane, sum, "test")
 	must(m.t, err)
 	must(m.t, h.Pushed(uptane.RoleTargets, signed, sum))
+}
+
+// named are the names that a home gives to its keys of a role.
+func (m *move) named(h *home.Home, role uptane.Role) (names []string) {
+	m.t.Helper()
+	roots, err := h.Roots()
+	must(m.t, err)
+	last, err := uptane.OpenRoot(uptane.Uptane, roots[len(roots)-1].Uptane, nil, time.Time{})
+	must(m.t, err)
+	ring, err := uptane.RingOf(uptane.Uptane, &last.Payload, role)
+	must(m.t, err)
+	for _, key := range ring.Keys {
+		if name := h.Keys().Named(key); name != "" {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 func (m *move) assign(v *services, car *device.Device, name string) {
@@ -223,18 +322,30 @@ func (m *move) assign(v *services, car *device.Device, name string) {
 	}
 }
 
-// rotate replaces the imported online keys of the Image repository.
-func (m *move) rotate(v *services, h *home.Home) {
+// rotate gives every role of a repository one new key, made where it belongs.
+func (m *move) rotate(v *services, h *home.Home, repository uptane.Repository) {
 	m.t.Helper()
-	ctx := m.t.Context()
-	for _, role := range []uptane.Role{uptane.RoleSnapshot, uptane.RoleTimestamp} {
-		key, err := v.Vault.GenerateOnline(ctx, defaultNamespace, uptane.ImageRepository, role, "")
+	ctx, old := m.t.Context(), m.named(h, uptane.RoleRoot)
+	for _, role := range importRoles() {
+		var key uptane.Key
+		var err error
+		if role == uptane.RoleRoot || role == uptane.RoleTargets && repository == uptane.ImageRepository {
+			key, err = h.Keys().Generate("new-"+string(role), home.Ed25519, 0, true)
+		} else {
+			key, err = v.Vault.GenerateOnline(ctx, defaultNamespace, repository, role, "")
+		}
 		must(m.t, err)
 		must(m.t, h.EditRoot(func(root *metadata.RootType) error { return home.ReplaceKeys(root, role, key) }))
 	}
-	signed, err := h.SignRoot(ctx, home.Signing{Keys: []string{"root"}})
+	signed, err := h.SignRoot(ctx, home.Signing{Keys: append(old, "new-root")})
 	must(m.t, err)
-	must(m.t, v.Repo.PutRoot(ctx, defaultNamespace, signed.Uptane))
+	if repository == uptane.ImageRepository {
+		must(m.t, v.Repo.PutRoot(ctx, defaultNamespace, signed.Uptane))
+	} else {
+		must(m.t, v.Vault.PutRoot(ctx, defaultNamespace, repository, signed.Uptane))
+	}
+	_, err = h.PullRoot(signed.Uptane, nil, true)
+	must(m.t, err)
 }
 
 // traces are what must not change: the audit, and the files outside the data.
@@ -257,139 +368,11 @@ func (m *move) traces() string {
 	return text
 }
 
-// TestWhatCannotBeImportedLeavesNothing: each wrong input is refused with a reason,
-// and the right one is taken by the same server afterwards.
-func TestWhatCannotBeImportedLeavesNothing(t *testing.T) {
-	m := newMove(t, "")
-	car := m.car(m.old)
-	m.polls(car, device.NothingNew)
-	older := m.old.image.docs["targets.json"]
-	m.old.republish()
-	m.old.dump(m.o.dir)
-	at := func(name string) string { return filepath.Join(m.o.dir, name) }
-	swap := func(name, from, to string) func() {
-		return func() {
-			raw, err := os.ReadFile(at(name))
-			must(t, err)
-			changed := strings.Replace(string(raw), from, to, 1)
-			if changed == string(raw) {
-				t.Fatalf("%s has no %s", name, from)
-			}
-			m.old.write(at(name), []byte(changed))
-		}
-	}
-	other := fixtureDump(t, m.old)
-	blob, err := filepath.Glob(at("blobs/*/*/*"))
-	must(t, err)
-	for _, c := range []struct {
-		what, want string
-		spoil      func()
-	}{
-		{"wrong password", "salt or password are wrong", func() { t.Setenv("DB_ENCRYPTION_PASSWORD", strings.Repeat("x", 64)) }},
-		{"no password", "DB_ENCRYPTION_PASSWORD is not set", func() { t.Setenv("DB_ENCRYPTION_PASSWORD", "") }},
-		{"a gap in the roots", "2.root.json is missing", func() { must(t, os.Remove(at("image/2.root.json"))) }},
-		{"no roots", "1.root.json is missing", func() { must(t, os.RemoveAll(at("director"))) }},
-		{"a root of others", "signature", func() { m.old.write(at("image/2.root.json"), other["2.root.json"]) }},
-		{"targets of others", "targets.json", func() { m.old.write(at("image/targets.json"), other["targets.json"]) }},
-		{"older targets", "snapshot.json is of other targets", func() { m.old.write(at("image/targets.json"), older) }},
-		{"no dump", "keys.sql", func() { must(t, os.Remove(at("keys.sql"))) }},
-		{"a key that is not there", "private keys are there that snapshot needs", func() { m.old.write(at("keys.sql"), []byte(m.old.keyTable(m.old.image.keys[uptane.RoleSnapshot]))) }},
-		{"another private key", "is another one's", func() {
-			a, b := encryptOld(t, privateObject(t, m.old.image.keys[uptane.RoleSnapshot])), encryptOld(t, privateObject(t, m.old.image.keys[uptane.RoleTimestamp]))
-			swap("keys.sql", a, b)()
-		}},
-		{"a damaged image", "are damaged", func() { m.old.write(blob[0], []byte("other bytes!!")) }},
-		{"no image", "are not in", func() { must(t, os.Remove(blob[0])) }},
-		{"a dump cut off", "ends in the middle", func() { m.old.write(at("director.sql"), []byte("INSERT INTO `ecus` (`device_id`) VALUES (")) }},
-		{"no key of an ECU", "importing device", swap("director.sql", "keytype", "keyTYPE")},
-		{"no CA", "not one certificate", func() { m.o.DeviceCAs = []string{at("keys.sql")} }},
-	} {
-		keep := m.o
-		c.spoil()
-		if out, err := m.imports(); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: %s, %v; want %q", c.what, out, err, c.want)
-		}
-		m.nothingIsHere(c.what)
-		m.o = keep
-		t.Setenv("DB_ENCRYPTION_PASSWORD", oldPassword)
-		m.old.dump(m.o.dir)
-	}
-	if out, err := m.imports(); err != nil {
-		t.Fatalf("the right input: %s, %v", out, err)
-	}
-	v := m.open()
-	defer func() { must(t, v.close()) }()
-	m.polls(m.car(m.way(v)), device.NothingNew)
-}
-
-// fixtureDump are documents of another server, of the same names.
-func fixtureDump(t *testing.T, not *fleetServer) map[string][]byte {
-	r := newFleetRepository(t, uptane.ImageRepository)
-	r.keys[uptane.RoleRoot], r.keys[uptane.RoleTargets] = not.director.keys[uptane.RoleRoot], not.director.keys[uptane.RoleTargets]
-	r.putRoot()
-	r.publish(nil)
-	return r.docs
-}
-
-func (m *move) nothingIsHere(what string) {
-	m.t.Helper()
-	v := m.open()
-	defer func() { must(m.t, v.close()) }()
-	ctx := m.t.Context()
-	if _, err := v.Vault.RootVersion(ctx, defaultNamespace, uptane.ImageRepository); !errors.Is(err, keys.ErrNoRoot) {
-		m.t.Errorf("%s: there is a root: %v", what, err)
-	}
-	if i, err := v.Vault.Import(ctx, defaultNamespace); err != nil || !i.Begun.IsZero() {
-		m.t.Errorf("%s: an import has begun: %+v, %v", what, i, err)
-	}
-	for _, place := range []string{"image", "director", unfinishedHomes} {
-		if _, err := os.Stat(filepath.Join(m.o.Offline, place)); err == nil {
-			m.t.Errorf("%s: there is %s", what, place)
-		}
-	}
-	if left, _ := filepath.Glob(filepath.Join(m.s.Data, "rehearsal-*")); len(left) > 0 {
-		m.t.Errorf("%s: %s was left", what, left)
-	}
-}
-
-// TestAnImportThatBrokeOffIsFinished: devices get nothing in between.
-func TestAnImportThatBrokeOffIsFinished(t *testing.T) {
-	engines(t, func(t *testing.T, database string) {
-		m := newMove(t, database)
-		car := m.car(m.old)
-		m.polls(car, device.NothingNew)
-		m.old.dump(m.o.dir)
-		m.o.OnlineTargets = true
-		must(t, os.WriteFile(m.o.Out, nil, 0o600)) // in the way of the archives, which come last
-		if _, err := m.imports(); err == nil || !strings.Contains(err.Error(), "devices get nothing until the same command has succeeded") {
-			t.Fatal(err)
-		}
-		v := m.open()
-		for _, path := range []string{"/repo/timestamp.json", "/repo/1.root.json", "/director/targets.json"} {
-			if status := m.get(v, path); status != http.StatusServiceUnavailable {
-				t.Errorf("%s of half an import: %d", path, status)
-			}
-		}
-		must(t, v.close())
-		must(t, os.Remove(m.o.Out))
-		out, err := m.imports()
-		if err != nil || !strings.Contains(out, "WARNING: the targets key") {
-			t.Fatalf("%s, %v", out, err)
-		}
-		v = m.open()
-		defer func() { must(t, v.close()) }()
-		m.polls(m.car(m.way(v)), device.NothingNew)
-		if list, err := v.Vault.OnlineKeys(t.Context(), defaultNamespace, uptane.ImageRepository, uptane.RoleTargets); err != nil || len(list) != 1 {
-			t.Errorf("the targets key that was asked for: %v, %v", list, err)
-		}
-	})
-}
-
 func (m *move) get(v *services, path string) int {
 	m.t.Helper()
 	q, err := http.NewRequestWithContext(m.t.Context(), http.MethodGet, "https://old.example"+path, nil)
 	must(m.t, err)
-	res, err := m.way(v).RoundTrip(q)
+	res, err := way{m.gateway(v), m.certs["car"]}.RoundTrip(q)
 	must(m.t, err)
 	return res.StatusCode
 }
