@@ -30,11 +30,11 @@ var (
 
 // Bounds of a fetch.
 const (
-	remoteTime       = 30 * time.Second
-	remoteImageTime  = 15 * time.Minute
-	maxRemoteHeaders = 20
-	maxRemoteHeader  = 4 << 10
-	maxRemoteURI     = 2048
+	DefaultRemoteTime = 30 * time.Second
+	remoteImageTime   = 15 * time.Minute
+	maxRemoteHeaders  = 20
+	maxRemoteHeader   = 4 << 10
+	maxRemoteURI      = 2048
 )
 
 // Remote is where metadata of a delegated role come from.
@@ -189,7 +189,7 @@ func (r *Repo) FetchImage(ctx context.Context, ns uptane.Namespace, filename, ur
 // fetch gets a document of somebody else's server: once, without redirects, in
 // bounded time and size, and from no address that only this server can reach.
 func (r *Repo) fetch(ctx context.Context, uri string, headers map[string]string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, remoteTime)
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.RemoteTime)
 	defer cancel()
 	q, err := http.NewRequestWithContext(ctx, http.MethodGet, uri, nil)
 	if err != nil {

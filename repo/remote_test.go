@@ -127,6 +127,26 @@ func TestRemoteDelegation(t *testing.T) {
 	})
 }
 
+// A remote server that takes its time holds nobody up for long: neither before it
+// answers nor in the middle of it.
+func TestRemoteThatDawdles(t *testing.T) {
+	w, _ := newWorld(t, dbtest.SQLite(t))
+	w.patience = 50 * time.Millisecond
+	s := w.server()
+	w.pull(s).delegate(w.supplier("brakes"), false, "brakes/*").mustPush(s)
+	there := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		if q.URL.Path == "/begin" {
+			_, _ = w.Write([]byte("{"))
+			_ = http.NewResponseController(w).Flush()
+		}
+		<-q.Context().Done() // the client has gone
+	}))
+	t.Cleanup(there.Close)
+	for path, words := range map[string]string{"/": "took too long", "/begin": "broke off"} {
+		wantFault(t, s.SetRemote(t.Context(), ns, "brakes", there.URL+path, nil, "", "x"), repo.ErrRemoteFetch, words)
+	}
+}
+
 // What a remote server answers may be anything, and what a caller names may be
 // anywhere.
 func TestRemoteThatLies(t *testing.T) {

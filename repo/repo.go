@@ -68,7 +68,7 @@ const (
 )
 
 // Config says what a Repo stands on. All but the sizes, PutRoots, RootTwins,
-// RequireRoot, Secrets, PrivateRemotes, Now and Log is required.
+// RequireRoot, Secrets, PrivateRemotes, RemoteTime, Now and Log is required.
 type Config struct {
 	DB     *db.DB
 	Bucket *blob.Bucket  // no other keys than Repo's
@@ -103,6 +103,9 @@ type Config struct {
 	// PrivateRemotes lets remote delegations be fetched from addresses that are
 	// not public: loopback, link-local, private ones.
 	PrivateRemotes bool
+	// RemoteTime is how long fetching remote metadata may take in all; 0 is
+	// DefaultRemoteTime.
+	RemoteTime time.Duration
 	// Replicas: other processes serve the same repositories.
 	Replicas bool
 	// MaxImage is the largest image accepted, in bytes; 0 is DefaultMaxImage.
@@ -143,6 +146,9 @@ func New(ctx context.Context, c Config) (*Repo, error) {
 	}
 	if c.PartSize == 0 {
 		c.PartSize = DefaultPartSize
+	}
+	if c.RemoteTime == 0 {
+		c.RemoteTime = DefaultRemoteTime
 	}
 	if c.Now == nil {
 		c.Now = time.Now

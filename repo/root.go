@@ -111,6 +111,7 @@ func (r *Repo) PutRootBy(ctx context.Context, ns uptane.Namespace, doc []byte, p
 	if err != nil {
 		return fmt.Errorf("replacing root of %s: %w", ns, err)
 	}
+	r.watch(ctx, ns, uptane.RoleRoot, doc)
 	r.forget(ns)
 	r.settle(ctx)
 	if errors.Is(r.RequireTrusted(ctx, ns), ErrTargetsUntrusted) {

@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -51,17 +52,20 @@ func (c *clock) advance(d time.Duration) {
 // world is a namespace with its offline keys and any number of servers that
 // share a database and a bucket.
 type world struct {
-	t       *testing.T
-	db      *db.DB
-	bucket  *blob.Bucket
-	kek     keys.KEK
-	clock   *clock
-	root    *metadata.RootType
-	rootKey crypto.Signer
-	targets crypto.Signer
-	device  *device
-	commits sync.Map // ostree.Checksum that TreeHub has
-	guard   bool     // servers from now on fetch from public addresses only
+	t        *testing.T
+	db       *db.DB
+	bucket   *blob.Bucket
+	kek      keys.KEK
+	clock    *clock
+	root     *metadata.RootType
+	rootKey  crypto.Signer
+	targets  crypto.Signer
+	device   *device
+	commits  sync.Map      // ostree.Checksum that TreeHub has
+	log      *slog.Logger  // of servers from now on, nil: none
+	maxImage int64         // of servers from now on
+	patience time.Duration // of servers from now on, with remote ones
+	guard    bool          // servers from now on fetch from public addresses only
 
 	mu     sync.Mutex
 	deaf   error             // the audit fails
@@ -77,7 +81,7 @@ type server struct {
 
 func newWorld(t *testing.T, d *db.DB) (*world, *server) {
 	t.Helper()
-	w := &world{t: t, db: d, signed: map[string]string{},
+	w := &world{t: t, db: d, signed: map[string]string{}, maxImage: 10_000,
 		clock:   &clock{t: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)},
 		rootKey: newKey(t), targets: newKey(t)}
 	var err error
@@ -114,7 +118,8 @@ func (w *world) server() *server {
 	r, err := repo.New(w.t.Context(), repo.Config{
 		DB: w.db, Bucket: w.bucket, Signer: watched{w, vault}, Roots: vault, RootVersion: vault.RootVersion,
 		RoleKeysSince: vault.RoleKeysSince, PutRoots: vault.PutRoots, RootTwins: vault, RequireRoot: vault.RequireRoot, Complete: w.complete,
-		Act: w.audit(vault), Secrets: w.kek, PrivateRemotes: !w.guard, MaxImage: 10_000, PartSize: 1000, Now: w.clock.now,
+		Act: w.audit(vault), Secrets: w.kek, PrivateRemotes: !w.guard, MaxImage: w.maxImage, RemoteTime: w.patience, PartSize: 1000, Now: w.clock.now,
+		Log: w.log,
 	})
 	if err != nil {
 		w.t.Fatal(err)

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -145,14 +147,10 @@ func (s settings) backUp(ctx context.Context, dir string, link bool, kek keys.KE
 		}
 	}
 	note.Blobs, note.Bytes = moved.blobs, moved.bytes
-	if err := copySettings(s.Data, dir); err != nil {
+	if note.Settings, err = copySettings(s.Data, dir); err != nil {
 		return note, 0, err
 	}
-	note.Database, err = fileSum(filepath.Join(dir, databaseFile))
-	if err == nil {
-		note.Settings, err = settingsSum(dir)
-	}
-	if err != nil {
+	if note.Database, err = fileSum(filepath.Join(dir, databaseFile)); err != nil {
 		return note, 0, err
 	}
 	return note, moved.copied, note.write(dir, kek)
@@ -179,19 +177,22 @@ func removeDatabase(path string) error {
 	return nil
 }
 
-// copySettings takes what init noted along.
-func copySettings(from, to string) error {
+// copySettings takes what init noted along and returns the SHA-256 of just that,
+// "" where nothing is noted: whoever can write there may change a file between two
+// readings.
+func copySettings(from, to string) (string, error) {
 	raw, err := os.ReadFile(settings{Data: from}.settingsFile())
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return "", nil
 	}
 	if err == nil {
 		err = os.WriteFile(settings{Data: to}.settingsFile(), raw, 0o600)
 	}
 	if err != nil {
-		return fmt.Errorf("copying the settings: %w", err)
+		return "", fmt.Errorf("copying the settings: %w", err)
 	}
-	return nil
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:]), nil
 }
 
 // blobLists are the parts of the blob store and what lists the blobs of each.

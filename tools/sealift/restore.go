@@ -232,8 +232,8 @@ func (s settings) takeBack(ctx context.Context, o restoration, note backupNote, 
 	if len(moved.gone) > 0 && !o.noFsck {
 		return fmt.Errorf("the backup lacks %d blobs that its database names, %s for one; with --no-fsck it is restored without them", len(moved.gone), moved.gone[0])
 	}
-	if err := copySettings(o.dir, s.Data); err != nil {
-		return err
+	if sum, err := copySettings(o.dir, s.Data); err != nil || sum != note.Settings {
+		return errors.Join(err, errors.New("the settings in the backup are not those that were backed up: somebody changed them meanwhile"))
 	}
 	fmt.Fprintf(w, "The backup of %s: %d blobs, %s.\n", note.CreatedAt.Format(time.RFC3339), moved.blobs, bytesOf(moved.bytes))
 	if o.noFsck {
