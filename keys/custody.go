@@ -55,8 +55,9 @@ func (keptInDatabase) Open(packed []byte) (crypto.Signer, error) {
 type keptInToken struct {
 	token string // where new keys are made
 
-	mu     sync.Mutex
-	opened map[string]*tokenKey // a session each, for as long as the process lasts
+	mu      sync.Mutex
+	opened  map[string]*tokenKey // a session each, for as long as the process lasts
+	refused error                // a PIN was; the token is left alone from then on
 }
 
 func newTokens(token string) (*keptInToken, error) {
@@ -80,7 +81,7 @@ func (t *keptInToken) Make(keytype, label string) (crypto.Signer, []byte, error)
 	if err != nil {
 		return nil, nil, err
 	}
-	key, err := hsm.Generate(uri, bits, hsm.Surroundings{})
+	key, err := t.careful(func() (hsm.Key, error) { return hsm.Generate(uri, bits, hsm.Surroundings{}) })
 	if err != nil {
 		return nil, nil, err
 	}
@@ -95,11 +96,31 @@ func (t *keptInToken) Open(packed []byte) (crypto.Signer, error) {
 	if known != nil {
 		return known, nil
 	}
-	key, err := hsm.Open(uri, hsm.Surroundings{})
+	key, err := t.find(uri)
 	if err != nil {
 		return nil, err
 	}
 	return t.keep(uri, key), nil
+}
+
+func (t *keptInToken) find(uri string) (hsm.Key, error) {
+	return t.careful(func() (hsm.Key, error) { return hsm.Open(uri, hsm.Surroundings{}) })
+}
+
+// careful logs in with a PIN that was refused no second time: tokens lock after a
+// few, and devices ask for signatures by the thousand.
+func (t *keptInToken) careful(open func() (hsm.Key, error)) (hsm.Key, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.refused != nil {
+		return nil, t.refused
+	}
+	key, err := open()
+	if errors.Is(err, hsm.ErrPIN) {
+		t.refused = fmt.Errorf("%w; the token is not asked again, so that it does not lock: start the server with the right PIN", err)
+		return nil, t.refused
+	}
+	return key, err
 }
 
 // keep returns the one opened key of a URI.
@@ -110,12 +131,13 @@ func (t *keptInToken) keep(uri string, key hsm.Key) *tokenKey {
 		_ = key.Close()
 		return known
 	}
-	t.opened[uri] = &tokenKey{uri: uri, public: key.Public(), key: key}
+	t.opened[uri] = &tokenKey{tokens: t, uri: uri, public: key.Public(), key: key}
 	return t.opened[uri]
 }
 
 // tokenKey opens its session anew when the token has lost it.
 type tokenKey struct {
+	tokens *keptInToken
 	uri    string
 	public crypto.PublicKey
 
@@ -138,7 +160,7 @@ func (k *tokenKey) Sign(random io.Reader, msg []byte, opts crypto.SignerOpts) ([
 		_ = k.key.Close()
 		k.key = nil
 	}
-	key, err := hsm.Open(k.uri, hsm.Surroundings{})
+	key, err := k.tokens.find(k.uri)
 	if err != nil {
 		return nil, err
 	}

@@ -9,18 +9,22 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/miekg/pkcs11"
+
 	"sealift/internal/db"
 	"sealift/internal/db/dbtest"
+	"sealift/internal/hsm"
 	"sealift/keys"
 	"sealift/uptane"
 )
 
-// Online keys of both kinds sign out of a token, after a restart too; the
-// database has neither them nor their place in the clear.
-func TestOnlineKeysInAToken(t *testing.T) {
+// softToken makes a token in software that is called server.
+func softToken(t *testing.T) {
+	t.Helper()
 	if _, err := exec.LookPath("softhsm2-util"); err != nil {
 		if os.Getenv("CI") != "" {
 			t.Fatal("softhsm2 is not installed; make deps installs it")
@@ -37,6 +41,12 @@ func TestOnlineKeysInAToken(t *testing.T) {
 	if out, err := exec.Command("softhsm2-util", "--init-token", "--free", "--label", "server", "--pin", "1234", "--so-pin", "4321").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+}
+
+// Online keys of both kinds sign out of a token, after a restart too; the
+// database has neither them nor their place in the clear.
+func TestOnlineKeysInAToken(t *testing.T) {
+	softToken(t)
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		r := newRig(t, d)
 		open := func(token string) (*keys.Vault, error) {
@@ -94,4 +104,79 @@ func TestOnlineKeysInAToken(t *testing.T) {
 			t.Errorf("exporting out of a token: %v", err)
 		}
 	})
+	t.Run("changed", tokensThatChanged) // the library reads its configuration once in a process
+}
+
+// A token that was given another key of the same name is found out before anything
+// is signed; and a wrong PIN is tried once, not with each poll until the token
+// locks.
+func tokensThatChanged(t *testing.T) {
+	d := dbtest.SQLite(t)
+	r := newRig(t, d)
+	open := func() *keys.Vault {
+		t.Helper()
+		v, err := keys.New(t.Context(), keys.Config{DB: d, KEK: r.kek, Token: "pkcs11:token=server", Now: r.clock.now, Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	r.Vault = open()
+	ctx := t.Context()
+	c, root := r.director()
+	r.put(uptane.DirectorRepository, c.sign(uptane.Uptane, root))
+	held, err := r.Custody(ctx, ns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	uri := held[slices.IndexFunc(held, func(h keys.Held) bool { return h.Role == uptane.RoleTargets && h.Place != keys.PlaceOffline })].Place
+	if _, err := open().Sign(ctx, job(uptane.RoleTargets, 1), []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+
+	module := pkcs11.New(os.Getenv("PKCS11_MODULE_PATH"))
+	slots, err := module.GetSlotList(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	session, err := module.OpenSession(slots[0], pkcs11.CKF_SERIAL_SESSION|pkcs11.CKF_RW_SESSION)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, label, _ := strings.Cut(uri, "object=")
+	if err := module.FindObjectsInit(session, []*pkcs11.Attribute{pkcs11.NewAttribute(pkcs11.CKA_LABEL, label)}); err != nil {
+		t.Fatal(err)
+	}
+	objects, _, err := module.FindObjects(session, 10)
+	if err := errors.Join(err, module.FindObjectsFinal(session)); err != nil || len(objects) != 2 {
+		t.Fatal(len(objects), err)
+	}
+	for _, o := range objects {
+		if err := module.DestroyObject(session, o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	made, err := hsm.Generate(uri, 0, hsm.Surroundings{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := open().Sign(ctx, job(uptane.RoleTargets, 1), []byte("x")); err == nil || !strings.Contains(err.Error(), "is in its place") {
+		t.Errorf("signing with another key of the same name: %v", err)
+	}
+	if err := errors.Join(made.Close(), module.CloseAllSessions(slots[0])); err != nil { // logged out
+		t.Log(err)
+	}
+
+	t.Setenv("PKCS11_PIN", "9999")
+	v := open()
+	if _, err := v.Sign(ctx, job(uptane.RoleSnapshot, 1), []byte("x")); !errors.Is(err, hsm.ErrPIN) {
+		t.Fatalf("with a wrong PIN: %v", err)
+	}
+	t.Setenv("PKCS11_PIN", "1234") // would be right: whether it is asked is seen
+	if _, err := v.Sign(ctx, job(uptane.RoleSnapshot, 1), []byte("x")); !errors.Is(err, hsm.ErrPIN) || !strings.Contains(err.Error(), "not asked again") {
+		t.Errorf("after a wrong PIN: %v", err)
+	}
+	if _, err := open().Sign(ctx, job(uptane.RoleSnapshot, 1), []byte("x")); err != nil {
+		t.Errorf("started anew with the right PIN: %v", err)
+	}
 }

@@ -3,6 +3,7 @@ package keys
 import (
 	"context"
 	"crypto/ed25519"
+	"errors"
 	"fmt"
 
 	"github.com/jmoiron/sqlx"
@@ -138,6 +139,9 @@ func (v *Vault) signers(ctx context.Context, state *rootState, role uptane.Role)
 		signer, err := v.seals.open(ctx, row.sealed, string(state.ns), string(state.repo), string(role), string(key.ID()))
 		if err != nil {
 			return nil, fmt.Errorf("opening key %s: %w", key.ID(), err)
+		}
+		if own, err := uptane.NewKey(signer.Public()); err != nil || own != key { // a token may have been given another one of its name
+			return nil, errors.Join(fmt.Errorf("opening key %s: another key, %s, is in its place", key.ID(), own.ID()), err)
 		}
 		if private, ok := signer.(ed25519.PrivateKey); ok {
 			if signer, err = uptane.HoldKey(private); err != nil {

@@ -115,8 +115,10 @@ func open(text string, s Surroundings) (*key, uri, error) {
 		if is(err, pkcs11.CKR_USER_ALREADY_LOGGED_IN) {
 			err = nil
 		}
-		if err != nil {
+		if refusesPIN(err) {
 			err = fmt.Errorf("logging in to token %q: %w (%v)", u.token, ErrPIN, err)
+		} else if err != nil {
+			err = fmt.Errorf("logging in to token %q: %w", u.token, err)
 		}
 	}
 	if err != nil {
@@ -130,6 +132,16 @@ func open(text string, s Surroundings) (*key, uri, error) {
 func is(err error, code uint) bool {
 	var e pkcs11.Error
 	return errors.As(err, &e) && e == pkcs11.Error(code)
+}
+
+// refusesPIN tells a PIN that is no good from a token that cannot be asked.
+func refusesPIN(err error) bool {
+	for _, code := range []uint{pkcs11.CKR_PIN_INCORRECT, pkcs11.CKR_PIN_INVALID, pkcs11.CKR_PIN_LEN_RANGE, pkcs11.CKR_PIN_EXPIRED, pkcs11.CKR_PIN_LOCKED, pkcs11.CKR_ARGUMENTS_BAD} {
+		if is(err, code) {
+			return true
+		}
+	}
+	return false
 }
 
 func findSlot(module *pkcs11.Ctx, u uri) (uint, error) {
