@@ -63,6 +63,14 @@ func (r *rig) replica() *keys.Vault {
 	return v
 }
 
+// seal takes what was signed into the record.
+func (r *rig) seal() {
+	r.t.Helper()
+	if sealed, err := r.Record().Seal(r.t.Context()); err != nil || !sealed {
+		r.t.Fatalf("sealing the record: %t, %v", sealed, err)
+	}
+}
+
 func (r *rig) count(query string, args ...any) int {
 	r.t.Helper()
 	var n int

@@ -196,6 +196,8 @@ func TestClockThatWentBack(t *testing.T) {
 		r.clock.move(-2 * time.Minute)
 		wantCode(t, sign(r.Vault), "clock_behind")
 		wantCode(t, sign(r.replica()), "clock_behind") // also after a restart
+		r.seal()
+		wantCode(t, sign(r.replica()), "clock_behind") // and once the record has the signature
 		if _, err := r.Root(ctx, ns, uptane.DirectorRepository, 1); err != nil {
 			t.Errorf("stored documents must be served: %v", err)
 		}
@@ -211,6 +213,11 @@ func TestClockThatWentBack(t *testing.T) {
 		if err := sign(r.replica()); err != nil {
 			t.Errorf("after accepting, restarted: %v", err)
 		}
+		r.seal()
+		if err := sign(r.replica()); err != nil {
+			t.Errorf("after accepting, sealed: %v", err)
+		}
+		r.seal() // two batches, of one clock
 		r.clock.move(-6 * time.Minute)
 		wantCode(t, sign(r.Vault), "clock_behind") // accepted once, not for ever
 		acts, err := r.Acts(ctx, "", "", 10)

@@ -135,16 +135,18 @@ func (s store) addRecord(ctx context.Context, x sqlx.ExecerContext, r use) (adde
 }
 
 // clockState returns how often the clock was accepted and the time of the
-// last signature since.
+// last signature since, which waits for the sealer or was sealed before.
 func (s store) clockState(ctx context.Context) (number, last int64, err error) {
 	var row struct {
-		Clock int64 `db:"clock"`
-		Last  int64 `db:"last"`
+		Clock   int64 `db:"clock"`
+		Waiting int64 `db:"waiting"`
+		Sealed  int64 `db:"sealed"`
 	}
-	err = s.db.GetContext(ctx, &row,
-		`SELECT c.clock AS clock, COALESCE((SELECT MAX(signed) FROM signature_record WHERE clock = c.clock), 0) AS last
+	err = s.db.GetContext(ctx, &row, `SELECT c.clock AS clock,
+			COALESCE((SELECT MAX(signed) FROM signature_record WHERE clock = c.clock AND batch IS NULL), 0) AS waiting,
+			COALESCE((SELECT last_signed FROM record_tree WHERE id = 1 AND last_clock = c.clock), 0) AS sealed
 		FROM (SELECT COALESCE(MAX(clock), 0) AS clock FROM signature_clock) c`)
-	return row.Clock, row.Last, err
+	return row.Clock, max(row.Waiting, row.Sealed), err
 }
 
 func (s store) acceptClock(ctx context.Context, tx *sqlx.Tx, number int64, now time.Time) error {

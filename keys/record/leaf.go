@@ -6,6 +6,9 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 )
 
+// kindSignature is the kind of a leaf that is no act.
+const kindSignature = "signature"
+
 // Leaf is one row of the record in the form that is hashed: one JSON object, its
 // members in this order, nothing left out. A signature has no Actor, Action and
 // Detail, an act has nothing else beside them.

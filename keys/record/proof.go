@@ -133,7 +133,7 @@ func (l *Log) prove(ctx context.Context, ns uptane.Namespace, sha256 string, siz
 func (p Proof) Check(msg []byte, head Head) error {
 	sum := sha256.Sum256(msg)
 	switch {
-	case p.Leaf.Kind != "signature" || p.Leaf.SHA256 != hex.EncodeToString(sum[:]):
+	case p.Leaf.Kind != kindSignature || p.Leaf.SHA256 != hex.EncodeToString(sum[:]):
 		return fmt.Errorf("%w: its leaf is about other bytes", ErrNoProof)
 	case p.Size != head.Size:
 		return fmt.Errorf("%w: it is for the tree of %d batches, the head for %d", ErrNoProof, p.Size, head.Size)

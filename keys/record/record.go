@@ -138,6 +138,11 @@ func (l *Log) sealBatch(ctx context.Context, tx *sqlx.Tx) error {
 	if len(rows) == 0 {
 		return errNothing
 	}
+	if clock, signed, any := lastOf(rows); any {
+		if err := l.store.noteLast(ctx, tx, clock, signed); err != nil {
+			return err
+		}
+	}
 	b := batch{Number: number, Sealed: l.now().UnixMilli(), leaves: hashesOf(rows)}
 	reader := l.store.hashes(ctx, tx)
 	added, err := tlog.StoredHashesForRecordHash(number-1, b.record(), reader)
@@ -151,6 +156,16 @@ func (l *Log) sealBatch(ctx context.Context, tx *sqlx.Tx) error {
 		return err
 	}
 	return l.store.addBatch(ctx, tx, b)
+}
+
+// lastOf is the time of the last signature by the last clock, where there is one.
+func lastOf(rows []Leaf) (clock, signed int64, any bool) {
+	for _, r := range rows {
+		if r.Kind == kindSignature && (!any || r.Clock > clock || r.Clock == clock && r.At > signed) {
+			clock, signed, any = r.Clock, r.At, true
+		}
+	}
+	return clock, signed, any
 }
 
 // Head returns the head of the tree, at most a second old. Its size is 0 where

@@ -43,12 +43,21 @@ const (
 func (s store) take(ctx context.Context, tx *sqlx.Tx, number int64) (rows []Leaf, err error) {
 	var acts []Leaf
 	err = tx.SelectContext(ctx, &rows, `UPDATE signature_record SET batch = $1 WHERE batch IS NULL
-		AND id IN (SELECT id FROM signature_record WHERE batch IS NULL ORDER BY id LIMIT $2) RETURNING `+signatureColumns, number, batchLimit)
+		AND id IN (SELECT id FROM signature_record WHERE batch IS NULL ORDER BY clock, signed LIMIT $2) RETURNING `+signatureColumns, number, batchLimit)
 	if err == nil {
 		err = tx.SelectContext(ctx, &acts, `UPDATE audit SET batch = $1 WHERE batch IS NULL
 			AND id IN (SELECT id FROM audit WHERE batch IS NULL ORDER BY id LIMIT $2) RETURNING `+actColumns, number, batchLimit)
 	}
 	return inOrder(append(rows, acts...)), err
+}
+
+// noteLast keeps when the last of the signatures was that have left the index of
+// those that wait: the clock is held against it.
+func (s store) noteLast(ctx context.Context, tx *sqlx.Tx, clock, signed int64) error {
+	_, err := tx.ExecContext(ctx, `UPDATE record_tree SET last_clock = $1,
+		last_signed = CASE WHEN last_clock = $1 AND last_signed > $2 THEN last_signed ELSE $2 END
+		WHERE id = 1 AND last_clock <= $1`, clock, signed)
+	return err
 }
 
 func inOrder(rows []Leaf) []Leaf {

@@ -56,7 +56,7 @@ func measureSeal(ctx context.Context, r *results) error {
 		return err
 	}
 	defer without.db.Close()
-	if err := dropLeafIndexes(ctx, without.db); err != nil {
+	if err := withoutLeaves(ctx, without.db); err != nil {
 		return err
 	}
 	if err := measureSealing(ctx, r, with.vault); err != nil {

@@ -24,11 +24,16 @@ func (e *entries) add(ctx context.Context, id string, at int64, body string) err
 	return err
 }
 
-// dropLeafIndexes takes away what the record needs of the table of signatures,
-// beside the rows themselves.
-func dropLeafIndexes(ctx context.Context, d *db.DB) error {
-	for _, name := range []string{"signature_record_waiting", "signature_record_batch", "signature_record_message"} {
-		if _, err := d.ExecContext(ctx, `DROP INDEX `+name); err != nil {
+// withoutLeaves leaves of the table of signatures what signing would need if they
+// were no leaves: the rows, and an index for the clock.
+func withoutLeaves(ctx context.Context, d *db.DB) error {
+	for _, statement := range []string{
+		`DROP INDEX signature_record_waiting`,
+		`DROP INDEX signature_record_batch`,
+		`DROP INDEX signature_record_message`,
+		`CREATE INDEX signature_record_clock ON signature_record (clock, signed)`,
+	} {
+		if _, err := d.ExecContext(ctx, statement); err != nil {
 			return err
 		}
 	}
