@@ -43,6 +43,12 @@ const shortLife = 7 * 24 * time.Hour
 // came after the backup are lost, and clients may have seen them. Bytes that were
 // lost with them are no reason to refuse it then.
 func (r *Repo) PutTargets(ctx context.Context, ns uptane.Namespace, doc []byte, checksum, by string) (string, error) {
+	return r.putTargets(ctx, ns, doc, checksum, by, "")
+}
+
+// putTargets is PutTargets of targets that wait under that id, "" for none: they
+// wait no longer when they are visible, and are not published once given up.
+func (r *Repo) putTargets(ctx context.Context, ns uptane.Namespace, doc []byte, checksum, by, waiting string) (string, error) {
 	if len(doc) > MaxTargets {
 		return "", tooLarge(uptane.RoleTargets, len(doc))
 	}
@@ -51,6 +57,7 @@ func (r *Repo) PutTargets(ctx context.Context, ns uptane.Namespace, doc []byte, 
 		if err != nil {
 			return "", err
 		}
+		p.waiting = waiting
 		err = r.publish(ctx, ns, p)
 		if err == nil {
 			return p.row.Checksum, nil
@@ -75,6 +82,7 @@ type push struct {
 	base    stand    // what it replaces
 	twin    *twinRow // the TUF document that is published with it, nil if there is none
 	past    bool     // clients may know it already
+	waiting string   // id under which it waited for signatures, "" if it did not
 }
 
 // accept judges a push and stages it.
@@ -248,6 +256,13 @@ func (r *Repo) publish(ctx context.Context, ns uptane.Namespace, p *push) error 
 
 func (r *Repo) makeVisible(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, p *push) error {
 	now := r.now().UnixMilli()
+	if p.waiting != "" {
+		if there, err := r.store.dropWaiting(ctx, tx, ns, p.waiting); err != nil {
+			return err
+		} else if !there {
+			return ErrNotWaiting
+		}
+	}
 	if err := r.applyChanges(ctx, tx, ns, p.changes, p.row.Version, now); err != nil {
 		return err
 	}

@@ -239,13 +239,8 @@ func (r *Repo) publishWaiting(ctx context.Context, ns uptane.Namespace, row wait
 			return w, err
 		}
 	}
-	if w.Published, err = r.PutTargets(ctx, ns, row.Uptane, w.Base, by); err != nil {
-		return w, err
-	}
-	if _, err := r.store.dropWaiting(ctx, r.store.db, ns, row.ID); err != nil {
-		return w, fmt.Errorf("forgetting targets of %s that waited: %w", ns, err)
-	}
-	return w, nil
+	w.Published, err = r.putTargets(ctx, ns, row.Uptane, w.Base, by, row.ID)
+	return w, err
 }
 
 // DropWaiting gives up the targets of that id that wait. It answers ErrNotWaiting

@@ -4,6 +4,7 @@ import (
 	"crypto"
 	"encoding/json"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -200,6 +201,43 @@ func TestPublishingWhatWaitedBreaksOff(t *testing.T) {
 		got, err = s.Cosign(t.Context(), ns, got.ID, signatures(t, doc), signatures(t, tuf), "token:person")
 		if err != nil || got.Published == "" || visible(t, s) != 2 {
 			t.Errorf("%+v, %v", got, err)
+		}
+	})
+}
+
+// One person gives proposed targets up while the last signature comes at another
+// replica: they are published or given up, never both.
+func TestTheLastSignatureMeetsGivingUp(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		w, s := newWorld(t, d)
+		w.pull(s).mustPush(s)
+		other := w.server()
+		for i := range 8 {
+			w.clock.advance(2 * time.Second)
+			before := visible(t, s)
+			r := w.pull(s)
+			doc, tuf := r.proposal()
+			waits, err := s.PutWaiting(t.Context(), ns, doc, tuf, r.checksum, "", "token:ci")
+			if err != nil {
+				t.Fatal(err)
+			}
+			signed, signedTUF := r.proposal(w.targets)
+			var published, withdrawn error
+			var all sync.WaitGroup
+			all.Go(func() {
+				_, published = s.Cosign(t.Context(), ns, waits.ID, signatures(t, signed), signatures(t, signedTUF), "me")
+			})
+			all.Go(func() {
+				for range 3 * i { // sooner and later
+					_, _ = other.Waiting(t.Context(), ns)
+				}
+				withdrawn = other.DropWaiting(t.Context(), ns, waits.ID, "you")
+			})
+			all.Wait()
+			w.clock.advance(2 * time.Second)
+			if after := visible(t, other); (published == nil) == (withdrawn == nil) || (published == nil) != (after == before+1) {
+				t.Fatalf("round %d: publishing: %v; giving up: %v; version %d became %d", i, published, withdrawn, before, after)
+			}
 		}
 	})
 }
