@@ -195,8 +195,24 @@ func (r *Repo) RequireTrusted(ctx context.Context, ns uptane.Namespace) error {
 	if err != nil {
 		return fmt.Errorf("reading targets keys of %s: %w", ns, err)
 	}
-	if _, err = uptane.Open[metadata.TargetsType](uptane.Uptane, doc.Bytes, uptane.RoleTargets, ring, time.Time{}); err != nil {
+	v := verdict{targets: doc.Checksum, root: root.version}
+	if known, ok := r.verdicts.Load(ns); ok && known.(verdict).targets == v.targets && known.(verdict).root == v.root {
+		v = known.(verdict)
+	} else {
+		_, err = uptane.Open[metadata.TargetsType](uptane.Uptane, doc.Bytes, uptane.RoleTargets, ring, time.Time{})
+		v.trusted = err == nil
+		r.verdicts.Store(ns, v)
+	}
+	if !v.trusted {
 		return ErrTargetsUntrusted.Withf("under root version %d", root.version)
 	}
 	return nil
+}
+
+// verdict is whether targets are trusted under a root: reading them to find out
+// takes long where there are many, and people ask often.
+type verdict struct {
+	targets string // checksum
+	root    int
+	trusted bool
 }

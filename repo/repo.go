@@ -127,12 +127,13 @@ type Repo struct {
 	now    func() time.Time
 	log    *slog.Logger
 
-	flight singleflight.Group // one reading of a tree at a time
-	sets   sync.Map           // tree -> *view
-	calm   sync.Map           // uptane.Namespace -> time.Time: when it was seen not to be in recovery
-	roots  sync.Map           // uptane.Namespace -> *rootDocument
-	chains sync.Map           // tree -> acceptance.Chain
-	queues sync.Map           // uptane.Namespace -> chan struct{}: who publishes delegated metadata
+	flight   singleflight.Group // one reading of a tree at a time
+	sets     sync.Map           // tree -> *view
+	calm     sync.Map           // uptane.Namespace -> time.Time: when it was seen not to be in recovery
+	roots    sync.Map           // uptane.Namespace -> *rootDocument
+	chains   sync.Map           // tree -> acceptance.Chain
+	verdicts sync.Map           // uptane.Namespace -> verdict
+	queues   sync.Map           // uptane.Namespace -> chan struct{}: who publishes delegated metadata
 }
 
 // New brings the tables up to date and returns a Repo.
