@@ -423,3 +423,23 @@ func FuzzParseProof(f *testing.F) {
 		}
 	})
 }
+
+func FuzzParseHeads(f *testing.F) {
+	f.Add([]byte(`{"at":"2026-11-22T10:00:00Z","head":"` + strings.Repeat("ab", 32) + `","size":7}`))
+	f.Add([]byte("ready {\"signed\":{\"custom\":{\"record\":{\"head\":\"" + strings.Repeat("00", 32) + "\",\"size\":1}}}}\n{\"head\":\"x\"}"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		list, err := record.ParseHeads(bytes.NewReader(text))
+		if err != nil {
+			return
+		}
+		for _, h := range list {
+			line, err := json.Marshal(h)
+			if err != nil {
+				continue // a time that JSON does not have
+			}
+			if again, err := record.ParseHeads(bytes.NewReader(line)); h.Size < 1 || err != nil || len(again) != 1 || again[0].Size != h.Size || again[0].Hash != h.Hash {
+				t.Errorf("%s is read as %+v, %v", line, again, err)
+			}
+		}
+	})
+}

@@ -34,6 +34,7 @@ type services struct {
 // the master key above all; without it a missing one is an error, because a new
 // master key opens nothing.
 func openServices(ctx context.Context, s settings, log *slog.Logger, create bool) (_ *services, err error) {
+	keepNoCore(log)
 	v := &services{}
 	defer func() {
 		if err != nil {
