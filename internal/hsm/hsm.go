@@ -64,7 +64,7 @@ func parse(text string) (uri, error) {
 	var u uri
 	rest, ok := strings.CutPrefix(strings.TrimSpace(text), "pkcs11:")
 	if !ok || len(text) > maxURI {
-		return u, fmt.Errorf("reading %.60q: %w", text, ErrURI)
+		return u, fmt.Errorf("reading %.60q: %w", withoutPIN(text), ErrURI)
 	}
 	path, query, _ := strings.Cut(rest, "?")
 	for _, part := range append(strings.Split(path, ";"), strings.Split(query, "&")...) {
@@ -103,6 +103,12 @@ func parse(text string) (uri, error) {
 	return u, nil
 }
 
+// withoutPIN is a URI as it may be shown: a PIN stands in its query.
+func withoutPIN(text string) string {
+	path, _, _ := strings.Cut(text, "?")
+	return path
+}
+
 // IsURI reports whether text names a key in a token.
 func IsURI(text string) bool { return strings.HasPrefix(strings.TrimSpace(text), "pkcs11:") }
 
@@ -116,7 +122,7 @@ func In(token, object string) (string, error) {
 		return "", err
 	}
 	if strings.Contains(text, "?") || u.object != object || len(u.id) > 0 || strings.Contains(text, "object=") || u.token+u.serial == "" {
-		return "", fmt.Errorf("reading %.60q: name the token alone, such as pkcs11:token=NAME; the PIN is taken from %s or %s: %w", token, EnvPIN, EnvPINFile, ErrURI)
+		return "", fmt.Errorf("reading %.60q: name the token alone, such as pkcs11:token=NAME; the PIN is taken from %s or %s: %w", withoutPIN(token), EnvPIN, EnvPINFile, ErrURI)
 	}
 	return text + ";object=" + url.PathEscape(object), nil
 }

@@ -2,6 +2,7 @@ package hsm_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"sealift/internal/hsm"
@@ -37,6 +38,8 @@ func TestKeysOfAToken(t *testing.T) {
 	} {
 		if got, err := hsm.In(text, "root"); !errors.Is(err, hsm.ErrURI) {
 			t.Errorf("%q: %q, %v", text, got, err)
+		} else if strings.Contains(err.Error(), "1234") {
+			t.Errorf("the PIN is told: %v", err)
 		}
 	}
 }
