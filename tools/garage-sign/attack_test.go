@@ -155,6 +155,24 @@ func TestEndlessRoot(t *testing.T) {
 	}
 }
 
+// What a server says reaches the terminal as text.
+func TestServerThatPaints(t *testing.T) {
+	r := newRepository(t, false)
+	s := builder(t, r)
+	r.targets = []byte("\x1b[2Jyour targets")
+	s.fails(3, "not acceptable JSON", "get-targets -r a -h $D")
+	r.before = func(w httpWriter) bool {
+		w.Header().Set("x-ats-role-checksum", "\x1b[2J")
+		refuse(w, 400, "\x1b[2J", []string{"one\x1b]0;two\a", "three\u009b"})
+		return true
+	}
+	for _, line := range []string{"get-targets", "targets pull", "root pull", "targets clean-ostree-storage"} {
+		if s.run(line+" -r a -h $D") == 0 || strings.ContainsAny(s.stdout+s.stderr, "\x1b\a\u009b") {
+			t.Errorf("%s: %q %q", line, s.stdout, s.stderr)
+		}
+	}
+}
+
 // A push is judged by the newest root, not by the one that the home had.
 func TestPushUnderANewerRoot(t *testing.T) {
 	r := newRepository(t, false)

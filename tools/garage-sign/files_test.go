@@ -4,12 +4,14 @@ import (
 	"archive/zip"
 	"encoding/json"
 	"encoding/pem"
+	"io/fs"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"sealift/fixtures"
 	"sealift/uptane"
 )
 
@@ -131,16 +133,20 @@ func TestInitFromManyArchives(t *testing.T) {
 		code    int
 		want    string
 	}{
-		"no server":         {map[string]string{"tufrepo.url": ""}, "", 3, "tufrepo.url"},
-		"server by flag":    {map[string]string{"tufrepo.url": ""}, "--reposerver " + r.url, 0, ""},
-		"no targets key":    {map[string]string{"targets.sec": ""}, "", 0, "no targets.pub and targets.sec"},
-		"no root":           {map[string]string{"root.json": ""}, "", 0, "no root.json"},
-		"no login":          {map[string]string{"treehub.json": `{"ostree":{"server":"https://x"}}`}, "", 3, "neither oauth2"},
-		"no treehub":        {map[string]string{"treehub.json": ""}, "", 3, "treehub.json"},
-		"older login":       {map[string]string{"treehub.json": `{"oauth2":{"server":"https://x","client_id":"a","client_secret":"b"},"ostree":{"server":"https://x"}}`}, "", 0, ""},
-		"keys do not match": {map[string]string{"targets.pub": `{"keytype":"ED25519","keyval":{"public":"e8b819c020ce57f72521452d341875bb6eb311ecca3cbb711efb63f38e68cde1"}}`}, "", 3, "different keys"},
-		"Director":          {map[string]string{"api_gateway.url": "https://api.example"}, "-t director", 0, ""},
-		"no Director":       {nil, "-t director", 3, "api_gateway.url"},
+		"no server":          {map[string]string{"tufrepo.url": ""}, "", 3, "tufrepo.url"},
+		"server by flag":     {map[string]string{"tufrepo.url": ""}, "--reposerver " + r.url, 0, ""},
+		"no targets key":     {map[string]string{"targets.sec": ""}, "", 0, "no targets.pub and targets.sec"},
+		"no root":            {map[string]string{"root.json": ""}, "", 0, "no root.json"},
+		"no login":           {map[string]string{"treehub.json": `{"ostree":{"server":"https://x"}}`}, "", 3, "neither oauth2"},
+		"no treehub":         {map[string]string{"treehub.json": ""}, "", 3, "treehub.json"},
+		"older login":        {map[string]string{"treehub.json": `{"oauth2":{"server":"https://x","client_id":"a","client_secret":"b"},"ostree":{"server":"https://x"}}`}, "", 0, ""},
+		"keys do not match":  {map[string]string{"targets.pub": `{"keytype":"ED25519","keyval":{"public":"e8b819c020ce57f72521452d341875bb6eb311ecca3cbb711efb63f38e68cde1"}}`}, "", 3, "different keys"},
+		"RSA":                {rsaKey(t), "", 0, ""},
+		"much else":          {map[string]string{"keys": "x", "key.txt": "x", "priv.key": "x", "public.key": "x", "autoprov.url": "https://gw.example:8443"}, "", 0, ""},
+		"half a targets key": {map[string]string{"targets.sec": `{"keytype":"ED25519","keyval":{"private":"00"}}`}, "", 3, "unusable key file"},
+		"ECDSA":              {map[string]string{"targets.pub": `{"keytype":"ECPRIME256V1","keyval":{"public":"00"}}`}, "", 3, "unusable key file"},
+		"Director":           {map[string]string{"api_gateway.url": "https://api.example"}, "-t director", 0, ""},
+		"no Director":        {nil, "-t director", 3, "api_gateway.url"},
 	} {
 		s := newShell(t)
 		s.credentials(r, c.members)
@@ -160,6 +166,49 @@ func TestInitFromManyArchives(t *testing.T) {
 			s.fails(1, "root pull --force", "root pull -r a -h $D")
 			s.must("root pull -r a -h $D --force")
 			s.must("targets pull -r a -h $D")
+		}
+	}
+}
+
+// rsaKey are members of an archive with an RSA key, as the older tool writes it.
+func rsaKey(t *testing.T) map[string]string {
+	members := map[string]string{}
+	for _, name := range []string{"targets.pub", "targets.sec"} {
+		content, err := fs.ReadFile(fixtures.GarageSign(), "tufrepo/keys/"+name)
+		check(t, err)
+		members[name] = string(content)
+	}
+	return members
+}
+
+// A certificate goes before no login, and that before OAuth2.
+func TestLoginThatAnArchiveMeans(t *testing.T) {
+	const oauth, server = `"oauth2":{"server":"https://id.example.com/token","client_id":"a","client_secret":"b"}`, `"ostree":{"server":"https://x.example.com"}`
+	for name, c := range map[string]struct {
+		treehub    string
+		p12, trust string
+		want       string
+	}{
+		"OAuth2":                  {`{` + oauth + `,` + server + `}`, "", "", `{"client_id":"a","client_secret":"b","scope":"none","server":"https://id.example.com/token"}`},
+		"none, though":            {`{"no_auth":true,` + oauth + `,` + server + `}`, "", "", `null`},
+		"none, of a number":       {`{"no_auth":true}`, "", "", `null`},
+		"certificate, though":     {`{"no_auth":true,` + oauth + `,` + server + `}`, "p12", "", `{"certPath":"client_auth.p12","serverCertPath":null}`},
+		"certificate alone":       {`{` + server + `}`, "p12", "", `{"certPath":"client_auth.p12","serverCertPath":null}`},
+		"certificate and its CAs": {`{` + server + `}`, "p12", "p12", `{"certPath":"client_auth.p12","serverCertPath":"server.p12"}`},
+	} {
+		s := newShell(t)
+		s.credentials(newRepository(t, false), map[string]string{"treehub.json": c.treehub, "client_auth.p12": c.p12, "server.p12": c.trust})
+		s.must("init -r a -h $D -c $D/credentials.zip")
+		var config struct{ Auth any }
+		check(t, json.Unmarshal([]byte(s.file("a/config.json")), &config))
+		if got := mustJSON(config.Auth); got != c.want {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+		if s.file("a/credentials.zip") != s.file("credentials.zip") {
+			t.Errorf("%s: another archive is kept", name)
+		}
+		if c.p12 != "" && s.file("a/client_auth.p12") != c.p12 {
+			t.Errorf("%s: another certificate is kept", name)
 		}
 	}
 }

@@ -85,6 +85,9 @@ func TestConfigurationsOfTheJavaTool(t *testing.T) {
 		"config-mtls.json": func(c home.Config) bool {
 			return c.Auth.CertPath == "client_auth.p12" && c.Auth.ServerCertPath == "server.p12"
 		},
+		"config-mtls-alone.json": func(c home.Config) bool {
+			return c.Auth.CertPath == "client_auth.p12" && c.Auth.ServerCertPath == ""
+		},
 		"config-director.json": func(c home.Config) bool { return c.ServerType == home.Director && c.Auth == nil },
 	} {
 		s, _ := javaHome(t)

@@ -1,5 +1,11 @@
 package main
 
+import (
+	"fmt"
+
+	"sealift/uptane/canonical"
+)
+
 func runTargetsPull(c *call) error {
 	h, r, err := c.connect()
 	if err != nil {
@@ -25,6 +31,10 @@ func runGetTargets(c *call) error {
 	raw, _, err := r.Targets(c.ctx)
 	if err != nil {
 		return err
+	}
+	// What is JSON cannot move the cursor.
+	if _, err := canonical.Parse(raw, canonical.Options{Free: true}); err != nil {
+		return fmt.Errorf("reading the server's targets: %w", err)
 	}
 	_, err = c.stdout.Write(append(raw, '\n'))
 	return err

@@ -75,6 +75,25 @@ func TestKeysInAToken(t *testing.T) {
 	s.must("init -r build -h $D -c $D/out.zip")
 	s.must("targets pull -r build -h $D")
 	s.must("targets sign -r build -h $D -k targets")
+	// What is missing is named, and the key stays what it is.
+	sign := "targets sign -r build -h $D -k targets"
 	s.env["PKCS11_PIN"] = ""
-	s.fails(3, "no PIN", "targets sign -r build -h $D -k targets")
+	s.fails(3, "set PKCS11_PIN or PKCS11_PIN_FILE, or run this on a terminal", sign)
+	s.env["PKCS11_PIN_FILE"] = s.dir + "/none"
+	s.fails(3, "PIN", sign)
+	s.write("pin", "1234\n")
+	s.env["PKCS11_PIN_FILE"] = s.dir + "/pin"
+	s.must(sign)
+	s.env["PKCS11_PIN_FILE"] = ""
+	s.asked, s.typed = nil, []string{"1234"}
+	s.must(sign)
+	if len(s.asked) != 1 || s.asked[0] != "PIN of token ours: " {
+		t.Errorf("asked %q", s.asked)
+	}
+	s.typed, s.env["PKCS11_PIN"] = nil, "1234"
+	s.env["PKCS11_MODULE_PATH"] = s.dir + "/none.so"
+	s.fails(3, "none.so", sign)
+	if got := s.file("build/keys/targets.sec"); got != "pkcs11:token=ours;object=targets\n" {
+		t.Errorf("the private key file has %q", got)
+	}
 }
