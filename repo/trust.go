@@ -1,6 +1,7 @@
 package repo
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -19,11 +20,18 @@ var ErrDelegations = fault.New(fault.Invalid, "trusted_delegations_invalid", "th
 // TrustedDelegations returns the delegations of the visible targets as signed:
 // their roles and their keys, lists of JSON values.
 func (r *Repo) TrustedDelegations(ctx context.Context, ns uptane.Namespace) (roles, keys []json.RawMessage, err error) {
-	d, _, err := r.draft(ctx, ns)
-	if err != nil {
+	repository, err := r.repository(ctx, ns)
+	if err != nil || repository.Push == "" {
 		return nil, nil, err
 	}
-	block, _ := d.signed.Member("delegations")
+	push, err := r.store.push(ctx, ns, repository.Push)
+	var block canonical.Value
+	if err == nil {
+		block, err = delegationsIn(push.Document)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading delegations of %s: %w", ns, err)
+	}
 	list, _ := block.Member("roles")
 	for _, v := range list.Items() {
 		roles = append(roles, v.Uptane())
@@ -33,6 +41,34 @@ func (r *Repo) TrustedDelegations(ctx context.Context, ns uptane.Namespace) (rol
 		keys = append(keys, m.Value.Uptane())
 	}
 	return roles, keys, nil
+}
+
+// delegationsIn finds the delegations in targets as they are stored, in canonical
+// form, without reading what comes behind them: the targets, which may be many.
+func delegationsIn(doc []byte) (canonical.Value, error) {
+	const wanted = "delegations"
+	d := json.NewDecoder(bytes.NewReader(doc))
+	for depth := 0; ; {
+		token, err := d.Token()
+		if err != nil {
+			return canonical.Value{}, err
+		}
+		switch name, isName := token.(string); {
+		case token == json.Delim('{'):
+			depth++
+		case !isName || depth == 2 && name > wanted: // the end, or a member behind: there are none
+			return canonical.Fields(), nil
+		case depth == 1 && name == "signed":
+		default:
+			var v json.RawMessage
+			if err := d.Decode(&v); err != nil {
+				return canonical.Value{}, err
+			}
+			if depth == 2 && name == wanted {
+				return canonical.Parse(v, canonical.Options{ASCII: true})
+			}
+		}
+	}
 }
 
 // SetDelegationKeys proposes targets whose delegations have these keys and no
