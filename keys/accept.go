@@ -84,7 +84,7 @@ func (v *Vault) requireServable(ctx context.Context, state *rootState, next next
 		if !next.roles[row.Role].has(key) {
 			continue
 		}
-		if _, err := v.seals.open(ctx, row.sealed, string(state.ns), string(state.repo), string(row.Role), string(key.ID())); err != nil {
+		if _, err := v.openOnline(ctx, state, row, key); err != nil {
 			why.add("key %s of %s cannot be used here: %v", key.ID(), row.Role, err)
 		}
 	}

@@ -2,6 +2,7 @@ package keys
 
 import (
 	"context"
+	"crypto"
 	"crypto/ed25519"
 	"errors"
 	"fmt"
@@ -136,17 +137,9 @@ func (v *Vault) signers(ctx context.Context, state *rootState, role uptane.Role)
 		if row.Role != role || !named.has(key) {
 			continue
 		}
-		signer, err := v.seals.open(ctx, row.sealed, string(state.ns), string(state.repo), string(role), string(key.ID()))
+		signer, err := v.openOnline(ctx, state, row, key)
 		if err != nil {
-			return nil, fmt.Errorf("opening key %s: %w", key.ID(), err)
-		}
-		if own, err := uptane.NewKey(signer.Public()); err != nil || own != key { // a token may have been given another one of its name
-			return nil, errors.Join(fmt.Errorf("opening key %s: another key, %s, is in its place", key.ID(), own.ID()), err)
-		}
-		if private, ok := signer.(ed25519.PrivateKey); ok {
-			if signer, err = uptane.HoldKey(private); err != nil {
-				return nil, fmt.Errorf("opening key %s: %w", key.ID(), err)
-			}
+			return nil, err
 		}
 		list = append(list, onlineSigner{key, signer})
 	}
@@ -155,4 +148,22 @@ func (v *Vault) signers(ctx context.Context, state *rootState, role uptane.Role)
 	}
 	state.signers[role] = list
 	return list, nil
+}
+
+// openOnline opens a private key of an online role and makes sure that it is the
+// one of that public key.
+func (v *Vault) openOnline(ctx context.Context, state *rootState, row onlineKeyRow, key uptane.Key) (crypto.Signer, error) {
+	signer, err := v.seals.open(ctx, row.sealed, string(state.ns), string(state.repo), string(row.Role), string(key.ID()))
+	if err != nil {
+		return nil, fmt.Errorf("opening key %s: %w", key.ID(), err)
+	}
+	if own, err := uptane.NewKey(signer.Public()); err != nil || own != key { // a token may have been given another one of its name
+		return nil, errors.Join(fmt.Errorf("opening key %s: another key, %s, is in its place", key.ID(), own.ID()), err)
+	}
+	if private, ok := signer.(ed25519.PrivateKey); ok {
+		if signer, err = uptane.HoldKey(private); err != nil {
+			return nil, fmt.Errorf("opening key %s: %w", key.ID(), err)
+		}
+	}
+	return signer, nil
 }
