@@ -226,3 +226,23 @@ func (f *operatorFlags) speak(c *cobra.Command, run func(k *client, c *cobra.Com
 	}
 	return c
 }
+
+// newPage makes a command that prints one answer of the api as A does, and fails
+// where A has a verdict that says so.
+func newPage[A interface{ print(io.Writer) error }](c *cobra.Command, path string) *cobra.Command {
+	var f operatorFlags
+	c.Args = args(cobra.NoArgs)
+	f.speak(c, func(k *client, c *cobra.Command, _ []string) error {
+		var a A
+		raw, err := k.get(c.Context(), path, &a)
+		if err == nil {
+			err = k.show(raw, a.print)
+		}
+		if judged, ok := any(a).(interface{ verdict() error }); ok && err == nil {
+			err = judged.verdict()
+		}
+		return err
+	})
+	f.bind(c)
+	return c
+}

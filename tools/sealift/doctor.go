@@ -11,24 +11,11 @@ import (
 
 // newDoctor is `sealift doctor`.
 func newDoctor() *cobra.Command {
-	var f operatorFlags
-	c := f.speak(&cobra.Command{
-		Use: "doctor", Short: "Go through what an operator should look at, red or green", Args: args(cobra.NoArgs),
+	return newPage[doctorAnswer](&cobra.Command{
+		Use: "doctor", Short: "Go through what an operator should look at, red or green",
 		Long: `Goes through what ends, private keys that should not be on the server, TUF, sizes, certificates,
 restored backups and the disk. Exit code 1 says that something is red.`,
-	}, func(k *client, c *cobra.Command, _ []string) error {
-		var a doctorAnswer
-		raw, err := k.get(c.Context(), "/api/v1/doctor", &a)
-		if err != nil {
-			return err
-		}
-		if err := k.show(raw, a.print); err != nil {
-			return err
-		}
-		return a.verdict()
-	})
-	f.bind(c)
-	return c
+	}, "/api/v1/doctor")
 }
 
 type doctorAnswer struct {

@@ -14,24 +14,11 @@ import (
 
 // newExpiry is `sealift expiry`.
 func newExpiry() *cobra.Command {
-	var f operatorFlags
-	c := f.speak(&cobra.Command{
-		Use: "expiry", Short: "Forecast everything that ends: what people sign, CAs, certificates, tokens", Args: args(cobra.NoArgs),
+	return newPage[expiryAnswer](&cobra.Command{
+		Use: "expiry", Short: "Forecast everything that ends: what people sign, CAs, certificates, tokens",
 		Long: `Lists everything that ends, what people must act on first. Exit code 1 says that something has ended
 or ends within seven days.`,
-	}, func(k *client, c *cobra.Command, _ []string) error {
-		var a expiryAnswer
-		raw, err := k.get(c.Context(), "/api/v1/expiry", &a)
-		if err != nil {
-			return err
-		}
-		if err := k.show(raw, a.print); err != nil {
-			return err
-		}
-		return a.verdict()
-	})
-	f.bind(c)
-	return c
+	}, "/api/v1/expiry")
 }
 
 // expiryAnswer is the page of everything that ends.

@@ -9,22 +9,12 @@ import (
 
 // newExposure is `sealift exposure`.
 func newExposure() *cobra.Command {
-	var f operatorFlags
-	c := f.speak(&cobra.Command{
-		Use: "exposure", Short: "List what a thief of all online keys could make devices install", Args: args(cobra.NoArgs),
+	return newPage[exposureAnswer](&cobra.Command{
+		Use: "exposure", Short: "List what a thief of all online keys could make devices install",
 		Long: `Lists what is signed for each hardware id. Whoever has stolen every key on the server can choose among
 these images and no others. A device refuses what is older than what it runs, so an older image is of use
 to him where a device runs a still older one, or is new; sealift target retire takes it out.`,
-	}, func(k *client, c *cobra.Command, _ []string) error {
-		var a exposureAnswer
-		raw, err := k.get(c.Context(), "/api/v1/exposure", &a)
-		if err != nil {
-			return err
-		}
-		return k.show(raw, a.print)
-	})
-	f.bind(c)
-	return c
+	}, "/api/v1/exposure")
 }
 
 type exposureAnswer struct {

@@ -78,7 +78,7 @@ private key is sealed under SEALIFT_PASSPHRASE, SEALIFT_PASSPHRASE_FILE or one t
 The export is in the audit before the key leaves. The server keeps its copy: a root that does not
 name the key any more makes it forget. A key in a PKCS#11 token stays there.`,
 		Example: `  sealift keys export KEYID --out copies --name timestamp-old`,
-		Args: args(cobra.ExactArgs(1)),
+		Args:    args(cobra.ExactArgs(1)),
 	}, func(c *cobra.Command, given []string, s settings, v *services) error {
 		if out == "" {
 			return usage(errors.New("--out is missing: the folder for the key, outside --data"))

@@ -291,41 +291,35 @@ signs with the root keys of the home: what is signed is encoded here, never byte
 }
 
 func newRootPublish(f *operatorFlags) *cobra.Command {
-	var name string
-	c := f.speak(&cobra.Command{Use: "publish --repository NAME", Short: "Make the root that enough people have signed the one in force", Args: args(cobra.NoArgs)},
-		func(k *client, c *cobra.Command, _ []string) error {
-			repo, err := repositoryOf(name)
-			if err != nil {
-				return err
-			}
-			a, err := k.mustDraft(c.Context(), repo)
-			if err == nil {
-				err = k.publishRoot(c.Context(), a)
-			}
-			return err
-		})
-	repositoryFlag(c, &name)
-	return c
+	return f.speakOfDraft(&cobra.Command{Use: "publish --repository NAME", Short: "Make the root that enough people have signed the one in force"}, (*client).publishRoot)
 }
 
 func newRootWithdraw(f *operatorFlags) *cobra.Command {
-	var name string
-	c := f.speak(&cobra.Command{Use: "withdraw --repository NAME", Short: "Give up the root that waits, with its signatures and the keys made for it", Args: args(cobra.NoArgs)},
-		func(k *client, c *cobra.Command, _ []string) error {
-			repo, err := repositoryOf(name)
-			if err != nil {
+	return f.speakOfDraft(&cobra.Command{Use: "withdraw --repository NAME", Short: "Give up the root that waits, with its signatures and the keys made for it"},
+		func(k *client, ctx context.Context, a *rootDraftAnswer) error {
+			if _, err := k.ask(ctx, http.MethodDelete, rootDraftsPath+"/"+a.ID, nil, nil); err != nil {
 				return err
 			}
-			a, err := k.mustDraft(c.Context(), repo)
-			if err != nil {
-				return err
-			}
-			if _, err := k.ask(c.Context(), http.MethodDelete, rootDraftsPath+"/"+a.ID, nil, nil); err != nil {
-				return err
-			}
-			fmt.Fprintf(k.out, "Root version %d of the %s repository is given up\n", a.Model.Version, repo)
+			fmt.Fprintf(k.out, "Root version %d of the %s repository is given up\n", a.Model.Version, plain(a.Repository))
 			return nil
 		})
+}
+
+// speakOfDraft makes a command about the root of --repository that waits.
+func (f *operatorFlags) speakOfDraft(c *cobra.Command, run func(*client, context.Context, *rootDraftAnswer) error) *cobra.Command {
+	var name string
+	c.Args = args(cobra.NoArgs)
+	f.speak(c, func(k *client, c *cobra.Command, _ []string) error {
+		repo, err := repositoryOf(name)
+		if err != nil {
+			return err
+		}
+		a, err := k.mustDraft(c.Context(), repo)
+		if err != nil {
+			return err
+		}
+		return run(k, c.Context(), a)
+	})
 	repositoryFlag(c, &name)
 	return c
 }

@@ -13,19 +13,9 @@ import (
 
 // newStatus is `sealift status`.
 func newStatus() *cobra.Command {
-	var f operatorFlags
-	c := f.speak(&cobra.Command{
-		Use: "status", Short: "What is pushed, signed and installed, and why devices do not update", Args: args(cobra.NoArgs),
-	}, func(k *client, c *cobra.Command, _ []string) error {
-		var st statusAnswer
-		raw, err := k.get(c.Context(), "/api/v1/status", &st)
-		if err != nil {
-			return err
-		}
-		return k.show(raw, st.print)
-	})
-	f.bind(c)
-	return c
+	return newPage[statusAnswer](&cobra.Command{
+		Use: "status", Short: "What is pushed, signed and installed, and why devices do not update",
+	}, "/api/v1/status")
 }
 
 // findingAnswer is something the server noticed.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -91,6 +92,12 @@ func (o *addition) run(ctx context.Context, w, warnings io.Writer) error {
 		return err
 	}
 	defer s.close()
+	// What would be refused is not sent. A server that does not answer yet is asked
+	// again before anything is signed: sending waits for it.
+	var unreachable *url.Error
+	if err := s.current(ctx); err != nil && !errors.As(err, &unreachable) {
+		return err
+	}
 	target, err := o.send(ctx, w, s.server, s.archive)
 	if err != nil {
 		return err

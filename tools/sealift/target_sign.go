@@ -53,10 +53,7 @@ func openSigner(ctx context.Context, archive, cacert string, warnings io.Writer)
 		return nil, err
 	}
 	s.server = reposerver.New(reposerver.Config{URL: s.home.Config().BaseURL(), Client: client, Agent: "sealift/" + version, Warn: warn})
-	if _, err := s.server.FollowRoots(ctx, s.home); err != nil {
-		return nil, err
-	}
-	return s, s.trusted()
+	return s, nil
 }
 
 func (s *signer) close() {
@@ -90,7 +87,7 @@ func (s *signer) publish(ctx context.Context, change func() error) (home.Signed,
 }
 
 func (s *signer) push(ctx context.Context, change func() error) (home.Signed, error) {
-	if _, err := s.server.FollowRoots(ctx, s.home); err != nil {
+	if err := s.current(ctx); err != nil {
 		return home.Signed{}, err
 	}
 	raw, checksum, err := s.server.Targets(ctx)
@@ -111,8 +108,12 @@ func (s *signer) push(ctx context.Context, change func() error) (home.Signed, er
 	return signed, err
 }
 
-// trusted refuses a key that the newest root names no longer, before anything is sent.
-func (s *signer) trusted() error {
+// current follows the server's roots and refuses a key that the newest one names no
+// longer.
+func (s *signer) current(ctx context.Context) error {
+	if _, err := s.server.FollowRoots(ctx, s.home); err != nil {
+		return err
+	}
 	root, err := s.home.Root()
 	if err != nil {
 		return err
