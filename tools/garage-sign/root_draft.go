@@ -182,6 +182,9 @@ func gone(err error) error {
 	return err
 }
 
+// replicasFollow is how long it takes until every replica serves a new root.
+const replicasFollow = 1100 * time.Millisecond
+
 // runRootPublish makes the root that enough people have signed the one in force.
 func runRootPublish(c *call) error {
 	d, err := c.openDesk()
@@ -197,6 +200,10 @@ func runRootPublish(c *call) error {
 			return explained("%w\nNothing was published; `root cosign` adds signatures", err)
 		}
 		return gone(err)
+	}
+	// What comes next may reach any replica of the server.
+	if err := c.wait(c.ctx, replicasFollow); err != nil {
+		return err
 	}
 	c.say("Published root version %d; `root pull` brings it here", draft.Model.Version)
 	return nil
