@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"crypto/x509"
 	"fmt"
 	"net/http"
 	"slices"
@@ -135,9 +134,9 @@ func (s *server) expiringOf(ctx context.Context, ns uptane.Namespace) ([]expirin
 		return expiring{Thing: e.Thing, Name: e.Name, Version: e.Version, Expires: e.Ends, Online: e.Online}
 	})
 	if ns == "" {
-		list = append(list, mapped(s.certificates, func(cert *x509.Certificate) expiring {
-			return expiring{Thing: "certificate/api", Name: "certificate of the api " + cert.Subject.CommonName, Expires: cert.NotAfter}
-		})...)
+		for listener, cert := range s.certificates {
+			list = append(list, expiring{Thing: "certificate/" + listener, Name: "certificate of the " + listener + " " + cert.Subject.CommonName, Expires: cert.NotAfter})
+		}
 	} else {
 		signed, err := s.repo.Endings(ctx, ns)
 		if err != nil {
@@ -225,6 +224,8 @@ func (e *expiring) advice() string {
 		return "hand out a new one if it is still needed: sealift token create; then sealift token revoke " + rest
 	case e.Thing == "certificate/api":
 		return "renew what --api-cert names, and restart"
+	case e.Thing == "certificate/gateway":
+		return "renew what --gateway-cert names, with the CA that devices trust, and restart; no device connects after the end"
 	}
 	return "the server renews it as long as its CA is good; see its log"
 }

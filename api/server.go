@@ -39,9 +39,9 @@ type Config struct {
 	Registry *registry.Registry
 	Access   *access.Access
 
-	// Certificates are those of listeners that somebody else renews; their end is
-	// told.
-	Certificates []*x509.Certificate
+	// Certificates are those of the listeners "api" and "gateway" that somebody else
+	// renews; their end is told.
+	Certificates map[string]*x509.Certificate
 	// Disk is how much room there is for what is pushed, in bytes; nil: not on this
 	// machine.
 	Disk func() (free, total uint64, err error)
@@ -65,7 +65,7 @@ type server struct {
 	log      *slog.Logger
 	now      func() time.Time
 
-	certificates []*x509.Certificate
+	certificates map[string]*x509.Certificate
 	disk         func() (free, total uint64, err error)
 }
 

@@ -75,9 +75,18 @@ func runServe(ctx context.Context, s settings, out, logTo io.Writer) (err error)
 	if err != nil {
 		return err
 	}
-	people := api.Config{URL: s.APIURL, Version: "sealift/" + version, Log: log, Disk: s.disk(), Certificates: leaves(certificates)}
+	own, err := givenCertificates("gateway", s.GatewayCert, s.GatewayKey)
+	if err != nil {
+		return err
+	}
+	people := api.Config{URL: s.APIURL, Version: "sealift/" + version, Log: log, Disk: s.disk(), Certificates: map[string]*x509.Certificate{}}
+	for listener, list := range map[string][]tls.Certificate{"api": certificates, "gateway": own} {
+		for _, c := range list {
+			people.Certificates[listener] = c.Leaf
+		}
+	}
 	guardian := v.Guardian(people)
-	listeners, err := v.listen(ctx, s, people, certificates, guardian, log)
+	listeners, err := v.listen(ctx, s, people, certificates, own, guardian, log)
 	if err != nil {
 		return err
 	}
@@ -98,7 +107,7 @@ type listener struct {
 	server *http.Server
 }
 
-func (v *services) listen(ctx context.Context, s settings, c api.Config, certificates []tls.Certificate, guardian *api.Guardian, log *slog.Logger) ([]*listener, error) {
+func (v *services) listen(ctx context.Context, s settings, c api.Config, certificates, own []tls.Certificate, guardian *api.Guardian, log *slog.Logger) ([]*listener, error) {
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	metrics.MustRegister(v.Repo.Collector(), guardian)
@@ -120,10 +129,6 @@ func (v *services) listen(ctx context.Context, s settings, c api.Config, certifi
 		return nil, err
 	}
 	peopleTLS := apiTLS(deviceTLS, certificates)
-	own, err := givenCertificates("gateway", s.GatewayCert, s.GatewayKey)
-	if err != nil {
-		return nil, err
-	}
 	if len(own) > 0 {
 		deviceTLS.GetCertificate, deviceTLS.Certificates = nil, own
 	}
@@ -185,13 +190,6 @@ func givenCertificates(listener, cert, key string) ([]tls.Certificate, error) {
 		return nil, fmt.Errorf("reading --%s-cert and --%s-key: %w", listener, listener, err)
 	}
 	return []tls.Certificate{pair}, nil
-}
-
-func leaves(certificates []tls.Certificate) (list []*x509.Certificate) {
-	for _, c := range certificates {
-		list = append(list, c.Leaf)
-	}
-	return list
 }
 
 // disk measures the room for what is pushed, where it is on this machine.
