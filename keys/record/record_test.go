@@ -127,6 +127,26 @@ func (l *ledger) fill() (heads []record.Head) {
 	return heads
 }
 
+// Rows that nobody seals are told, once a server would have sealed them.
+func TestRowsThatNobodySeals(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		l := newLedger(t, d)
+		l.sign("a document")
+		l.act("an act")
+		if r, damages := l.verify(); r.Overdue != 0 || len(damages) != 0 {
+			t.Errorf("at once: %+v, %v", r, damages)
+		}
+		l.now = l.now.Add(61 * time.Second)
+		if r, damages := l.verify(); r.Overdue != 2 || len(damages) != 0 {
+			t.Errorf("after a minute: %+v, %v", r, damages)
+		}
+		l.seal()
+		if r, _ := l.verify(); r.Overdue != 0 || r.Leaves != 2 {
+			t.Errorf("sealed: %+v", r)
+		}
+	})
+}
+
 // Whoever edits the database is found out, and the first bad leaf is named.
 func TestDamageIsNamed(t *testing.T) {
 	rows := []struct {

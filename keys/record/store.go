@@ -80,6 +80,13 @@ func (s store) homeless(ctx context.Context) (n int, err error) {
 	return n, err
 }
 
+// overdue counts rows that wait although they are older than a moment.
+func (s store) overdue(ctx context.Context, before int64) (n int64, err error) {
+	err = s.db.GetContext(ctx, &n, `SELECT (SELECT COUNT(*) FROM signature_record WHERE batch IS NULL AND signed < $1)
+		+ (SELECT COUNT(*) FROM audit WHERE batch IS NULL AND created < $1)`, before)
+	return n, err
+}
+
 // found is a signature of some bytes and where it is.
 type found struct {
 	ID    string        `db:"id"`

@@ -39,7 +39,10 @@ type Result struct {
 	Batches, Leaves int64
 	// Witnesses is how many of the heads from outside were compared.
 	Witnesses int
-	Head      Head
+	// Overdue is how many rows have waited for a sealer for more than a minute:
+	// no server runs, or it cannot seal. Nothing protects them yet.
+	Overdue int64
+	Head    Head
 }
 
 // Verify works the whole tree out anew from the rows of the vault and tells
@@ -71,6 +74,9 @@ func (l *Log) Verify(ctx context.Context, witnesses []Head, looked func(Result),
 		return v.result, fmt.Errorf("verifying the record: %w", err)
 	} else if n > 0 {
 		v.damaged(Damage{What: fmt.Sprintf("%d rows belong to batches that do not exist", n)})
+	}
+	if v.result.Overdue, err = l.store.overdue(ctx, l.now().Add(-time.Minute).UnixMilli()); err != nil {
+		return v.result, fmt.Errorf("verifying the record: %w", err)
 	}
 	for _, h := range v.witnesses {
 		v.damaged(Damage{Batch: last + 1, What: fmt.Sprintf("the end was cut off: a head of %d batches was told, %d are here", h.Size, last)})

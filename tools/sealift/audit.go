@@ -141,6 +141,9 @@ func auditVerify(ctx context.Context, log *record.Log, witnesses []record.Head, 
 	if damages > 0 {
 		return fmt.Errorf("%d damages: the record was tampered with, or the database is of an older backup", damages)
 	}
+	if r.Overdue > 0 {
+		fmt.Fprintf(w, "%10d  rows wait for a running server to seal them, for more than a minute; nothing protects them until then\n", r.Overdue)
+	}
 	if r.Batches == 0 {
 		fmt.Fprintln(w, "nothing is sealed yet: a running server seals once a second")
 		return nil

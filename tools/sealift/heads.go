@@ -15,6 +15,7 @@ import (
 
 	"gocloud.dev/blob"
 	_ "gocloud.dev/blob/fileblob" // file:// in --record-heads
+	"gocloud.dev/gcerrors"
 
 	"sealift/keys/record"
 )
@@ -50,14 +51,32 @@ func (s settings) witnesses(ctx context.Context, stdout io.Writer) (list []witne
 				return nil, closers, usage(fmt.Errorf("opening --record-heads: %w", err))
 			}
 			closers = append(closers, b.Close)
-			list = append(list, witness{name, func(ctx context.Context, h record.Head, text []byte) error {
-				return b.WriteAll(ctx, fmt.Sprintf("%012d.json", h.Size), text, &blob.WriterOptions{ContentType: "application/json", IfNotExist: true})
-			}})
+			list = append(list, witness{name, keepIn(b)})
 		default:
 			return nil, closers, usage(fmt.Errorf("--record-heads %q is neither stdout nor the URL of a webhook or bucket", name))
 		}
 	}
 	return list, closers, nil
+}
+
+// errOtherHead: a place outside keeps another head of the same size, so somebody
+// has written this record, or that place, anew.
+var errOtherHead = errors.New("another head of this size is kept there")
+
+// keepIn writes each head once; another replica may have told the same one.
+func keepIn(b *blob.Bucket) func(context.Context, record.Head, []byte) error {
+	return func(ctx context.Context, h record.Head, text []byte) error {
+		name := fmt.Sprintf("%012d.json", h.Size)
+		err := b.WriteAll(ctx, name, text, &blob.WriterOptions{ContentType: "application/json", IfNotExist: true})
+		if gcerrors.Code(err) != gcerrors.FailedPrecondition {
+			return err
+		}
+		kept, err := b.ReadAll(ctx, name)
+		if err == nil && !bytes.Equal(kept, text) {
+			err = errOtherHead
+		}
+		return err
+	}
 }
 
 func webhook(url string) func(context.Context, record.Head, []byte) error {
@@ -106,7 +125,9 @@ func (v *services) seal(ctx context.Context, s settings, stdout io.Writer, log *
 			}
 			for _, w := range list {
 				each, end := context.WithTimeout(ctx, tellTime)
-				if err := w.tell(each, h, text); err != nil && ctx.Err() == nil { // time that is up is told, too
+				if err := w.tell(each, h, text); errors.Is(err, errOtherHead) {
+					log.Error("the record is not the one whose heads were told: run sealift audit verify", "to", w.name, "size", h.Size, "error", err)
+				} else if err != nil && ctx.Err() == nil { // time that is up is told, too
 					log.Warn("a head of the record could not be told", "to", w.name, "size", h.Size, "error", err)
 				}
 				end()
