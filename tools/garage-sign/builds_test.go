@@ -2,5 +2,7 @@
 
 package main
 
+// Does more without: TestManyPushesAtOnce.
+
 // builds push at once.
 const builds = 50
