@@ -255,6 +255,10 @@ func (r *Repo) DropWaiting(ctx context.Context, ns uptane.Namespace, id, by stri
 	}
 	r.log.InfoContext(ctx, "targets wait no longer", "namespace", ns, "version", w.Version, "proposal", id, "by", by)
 	err = r.acting(ctx, ns, actWithdraw, fmt.Sprintf("targets version %d, %s", w.Version, id), func(ctx context.Context, tx *sqlx.Tx) error {
+		// Who adds a signature meanwhile would keep what is given up.
+		if _, err := r.store.lock(ctx, tx, ns); err != nil {
+			return err
+		}
 		gone, err := r.store.dropWaiting(ctx, tx, ns, id)
 		if err == nil && !gone { // published meanwhile, or given up
 			err = ErrNotWaiting
