@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"regexp"
 	"strings"
 )
 
@@ -64,7 +65,7 @@ func parse(text string) (uri, error) {
 	var u uri
 	rest, ok := strings.CutPrefix(strings.TrimSpace(text), "pkcs11:")
 	if !ok || len(text) > maxURI {
-		return u, fmt.Errorf("reading %.60q: %w", withoutPIN(text), ErrURI)
+		return u, fmt.Errorf("reading %.60q: %w", Shown(text), ErrURI)
 	}
 	path, query, _ := strings.Cut(rest, "?")
 	for _, part := range append(strings.Split(path, ";"), strings.Split(query, "&")...) {
@@ -74,7 +75,7 @@ func parse(text string) (uri, error) {
 		name, escaped, ok := strings.Cut(part, "=")
 		value, err := url.PathUnescape(escaped)
 		if !ok || err != nil {
-			return u, fmt.Errorf("reading attribute %.60q: %w", name, ErrURI)
+			return u, fmt.Errorf("reading attribute %.60q: %w", Shown(name), ErrURI)
 		}
 		switch name {
 		case "token":
@@ -87,7 +88,7 @@ func parse(text string) (uri, error) {
 			u.id = []byte(value)
 		case "type":
 			if value != "private" {
-				return u, fmt.Errorf("reading a URI of type %.20q: %w", value, ErrURI)
+				return u, fmt.Errorf("reading a URI of another type than private: %w", ErrURI)
 			}
 		case "pin-value":
 			u.pin = value
@@ -103,10 +104,17 @@ func parse(text string) (uri, error) {
 	return u, nil
 }
 
-// withoutPIN is a URI as it may be shown: a PIN stands in its query.
-func withoutPIN(text string) string {
-	path, _, _ := strings.Cut(text, "?")
-	return path
+// pinBegins is where a PIN may begin in a URI: in its query, where it belongs, or
+// under its name, where somebody has put it in front.
+var pinBegins = regexp.MustCompile(`(?i)\?|%3f|pin(-|%2d|_)?(value|source)|pin=`)
+
+// Shown is a URI as it may be shown, to people and in logs: without the PIN, also
+// where it is no good URI.
+func Shown(text string) string {
+	if at := pinBegins.FindStringIndex(text); at != nil {
+		return text[:at[0]] + "(masked)"
+	}
+	return text
 }
 
 // IsURI reports whether text names a key in a token.
@@ -122,7 +130,7 @@ func In(token, object string) (string, error) {
 		return "", err
 	}
 	if strings.Contains(text, "?") || u.object != object || len(u.id) > 0 || strings.Contains(text, "object=") || u.token+u.serial == "" {
-		return "", fmt.Errorf("reading %.60q: name the token alone, such as pkcs11:token=NAME; the PIN is taken from %s or %s: %w", withoutPIN(token), EnvPIN, EnvPINFile, ErrURI)
+		return "", fmt.Errorf("reading %.60q: name the token alone, such as pkcs11:token=NAME; the PIN is taken from %s or %s: %w", Shown(token), EnvPIN, EnvPINFile, ErrURI)
 	}
 	return text + ";object=" + url.PathEscape(object), nil
 }

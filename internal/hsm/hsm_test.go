@@ -2,6 +2,7 @@ package hsm_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -41,6 +42,27 @@ func TestKeysOfAToken(t *testing.T) {
 		} else if strings.Contains(err.Error(), "1234") {
 			t.Errorf("the PIN is told: %v", err)
 		}
+	}
+}
+
+// Wherever somebody puts the PIN, it is not shown.
+func TestNoPINIsShown(t *testing.T) {
+	for _, text := range []string{
+		"pkcs11:token=sealift?pin-value=4321", "pkcs11:token=sealift;pin-value=4321", "pkcs11:token=sealift;PIN-VALUE=4321",
+		"pkcs11:token=sealift;pin=4321;object=a;type=cert", "pkcs11:token=sealift%3Fpin-value%3D4321", "token=sealift;pin%2Dvalue=4321",
+		"pkcs11:pin-value=4321", "pkcs11:object=a;pin_value%3d4321", "pkcs11:object=a;type=pin-value=4321",
+	} {
+		if shown := hsm.Shown(text); strings.Contains(shown, "4321") {
+			t.Errorf("%s is shown as %s", text, shown)
+		}
+		_, in := hsm.In(text, "root")
+		_, beside := hsm.Beside(text, "root")
+		if told := fmt.Sprint(in, beside, hsm.Check(text)); strings.Contains(told, "4321") {
+			t.Errorf("%s gives %s", text, told)
+		}
+	}
+	if shown := hsm.Shown("pkcs11:token=pinboard"); shown != "pkcs11:token=pinboard" {
+		t.Errorf("shown as %s", shown)
 	}
 }
 

@@ -17,7 +17,7 @@ func newCommand() *cobra.Command {
 		SilenceUsage:  true,
 	}
 	root.SetVersionTemplate("sealift {{.Version}}\n")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(settingError(err)) })
 	root.AddCommand(
 		newInit(), newImport(), newServe(), newConfig(), newClock(), newFsck(), newAudit(), newBackup(), newRestore(), newDemo(), newDrill(),
 		newStatus(), newDevice(), newTarget(), newUpdate(), newToken(), newCA(), newCommit(), newTUF(), newRecovery(), newKeys(), newRoot(),

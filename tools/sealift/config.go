@@ -19,11 +19,7 @@ func newConfig() *cobra.Command {
 				return err
 			}
 			settingFlags(&settings{}).VisitAll(func(f *pflag.Flag) {
-				value := c.Flags().Lookup(f.Name).Value.String()
-				if secretSettings[f.Name] && value != "" {
-					value = "(masked)"
-				}
-				fmt.Fprintf(c.OutOrStdout(), "%s: %s  # %s\n", f.Name, value, source[f.Name])
+				fmt.Fprintf(c.OutOrStdout(), "%s: %s  # %s\n", f.Name, shownSetting(c.Flags().Lookup(f.Name)), source[f.Name])
 			})
 			return nil
 		},

@@ -44,16 +44,16 @@ func (s settings) witnesses(ctx context.Context, stdout io.Writer) (list []witne
 				return err
 			}})
 		case strings.HasPrefix(name, "https://"), strings.HasPrefix(name, "http://"):
-			list = append(list, witness{name, webhook(name)})
+			list = append(list, witness{placeOf(name), webhook(name)})
 		case strings.Contains(name, "://"):
 			b, err := blob.OpenBucket(ctx, name)
 			if err != nil {
-				return nil, closers, usage(fmt.Errorf("opening --record-heads: %w", err))
+				return nil, closers, usage(fmt.Errorf("opening --record-heads: %w", withoutAddress(err, name)))
 			}
 			closers = append(closers, b.Close)
-			list = append(list, witness{name, keepIn(b)})
+			list = append(list, witness{placeOf(name), keepIn(b)})
 		default:
-			return nil, closers, usage(fmt.Errorf("--record-heads %q is neither stdout nor the URL of a webhook or bucket", name))
+			return nil, closers, usage(fmt.Errorf("--record-heads %q is neither stdout nor the URL of a webhook or bucket", placeOf(name)))
 		}
 	}
 	return list, closers, nil
@@ -84,12 +84,12 @@ func webhook(url string) func(context.Context, record.Head, []byte) error {
 	return func(ctx context.Context, _ record.Head, text []byte) error {
 		r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(text))
 		if err != nil {
-			return err
+			return withoutAddress(err, url)
 		}
 		r.Header.Set("Content-Type", "application/json")
 		answer, err := client.Do(r)
 		if err != nil {
-			return err
+			return withoutAddress(err, url)
 		}
 		_ = answer.Body.Close()
 		if answer.StatusCode/100 != 2 {

@@ -159,7 +159,7 @@ func (s settings) bucket(ctx context.Context, part string) (*blob.Bucket, error)
 	}
 	b, err := blob.OpenBucket(ctx, s.BlobsURL)
 	if err != nil {
-		return nil, fmt.Errorf("opening --blobs-url: %w", err)
+		return nil, fmt.Errorf("opening --blobs-url: %w", withoutAddress(err, s.BlobsURL))
 	}
 	return blob.PrefixedBucket(b, part+"/"), nil
 }

@@ -46,9 +46,6 @@ type settings struct {
 	PrivateRemotes bool
 }
 
-// secretSettings are masked by `sealift config print`.
-var secretSettings = map[string]bool{"database-url": true, "blobs-url": true, "record-heads": true, "master-key-url": true}
-
 // settingFlags declares the settings as flags; the flag set is the one list
 // of names, defaults and explanations.
 func settingFlags(s *settings) *pflag.FlagSet {
@@ -57,7 +54,7 @@ func settingFlags(s *settings) *pflag.FlagSet {
 	f.StringVar(&s.MasterKey, "master-key", "", "file of the master key (default: beside --data, never inside it)")
 	f.StringVar(&s.MasterPassFile, "master-passphrase-file", "", "file with the passphrase that seals the master key")
 	f.StringVar(&s.MasterKeyURL, "master-key-url", "", "key service that holds the master key instead of the file, such as awskms:///alias/NAME?region=...")
-	f.StringVar(&s.OnlineToken, "online-token", "", "PKCS#11 token in which new online keys are made, such as pkcs11:token=NAME, instead of the database")
+	f.StringVar(&s.OnlineToken, "online-token", "", "PKCS#11 token in which new online keys are made, such as pkcs11:token=NAME, instead of the database; its PIN is in PKCS11_PIN or in the file of PKCS11_PIN_FILE")
 	f.StringVar(&s.DatabaseURL, "database-url", "", "PostgreSQL to use instead of the SQLite file in --data")
 	f.StringVar(&s.BlobsURL, "blobs-url", "", "bucket to use instead of the folder in --data, such as s3://BUCKET?region=...")
 	f.StringVar(&s.ListenGateway, "listen-gateway", "127.0.0.1:8443", "address for devices (TLS)")
@@ -188,7 +185,7 @@ func wrapSetting(where string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%s: %w", where, err)
+	return fmt.Errorf("%s: %w", where, settingError(err))
 }
 
 // complete derives the defaults that depend on other settings and refuses
