@@ -235,6 +235,28 @@ func TestWrongInput(t *testing.T) {
 	}
 }
 
+// A token is called by its name for ever, in its own namespace alone.
+func TestNamesOfTokens(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		a, clock := open(t, d)
+		ctx := t.Context()
+		_, ours := token(t, a, time.Hour)
+		if err := a.RevokeToken(ctx, "acme", ours.ID); err != nil {
+			t.Fatal(err)
+		}
+		clock.pass(1000 * time.Hour)
+		for ns, want := range map[uptane.Namespace]string{"acme": "test", "other": ""} {
+			names, err := a.TokenNames(ctx, ns, []string{ours.ID, "nobody"})
+			if err != nil || names[ours.ID] != want || names["nobody"] != "" {
+				t.Errorf("in %s: %q, %v", ns, names, err)
+			}
+		}
+		if names, err := a.TokenNames(ctx, "acme", nil); err != nil || len(names) != 0 {
+			t.Errorf("of none: %q, %v", names, err)
+		}
+	})
+}
+
 func TestPagesOfTokens(t *testing.T) {
 	a, _ := open(t, dbtest.SQLite(t))
 	if err := a.CreateNamespace(t.Context(), "acme"); err != nil {

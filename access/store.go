@@ -90,6 +90,24 @@ func (s store) tokens(ctx context.Context, ns uptane.Namespace, offset, limit in
 	return list, err
 }
 
+// tokenNames are the names of those of ids that there are, by id.
+func (s store) tokenNames(ctx context.Context, ns uptane.Namespace, ids []string) (map[string]string, error) {
+	query, given, err := sqlx.In(`SELECT id, name FROM access_token WHERE namespace = ? AND id IN (?)`, ns, ids)
+	if err != nil {
+		return nil, err
+	}
+	var rows []struct {
+		ID   string `db:"id"`
+		Name string `db:"name"`
+	}
+	err = s.db.SelectContext(ctx, &rows, s.db.Rebind(query), given...)
+	names := map[string]string{}
+	for _, r := range rows {
+		names[r.ID] = r.Name
+	}
+	return names, err
+}
+
 // token is the one question asked without a namespace: the answer is where
 // the namespace comes from.
 func (s store) token(ctx context.Context, id string) (t Token, sum string, err error) {

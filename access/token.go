@@ -109,6 +109,20 @@ func (a *Access) Tokens(ctx context.Context, ns uptane.Namespace, offset, limit 
 	return list, total, nil
 }
 
+// TokenNames returns the names of tokens by their ids, of revoked and expired ones,
+// too: a token keeps the name that it was made with. Ids that are of no token of the
+// namespace are left out.
+func (a *Access) TokenNames(ctx context.Context, ns uptane.Namespace, ids []string) (map[string]string, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	names, err := a.store.tokenNames(ctx, ns, ids)
+	if err != nil {
+		return nil, fmt.Errorf("looking up names of tokens: %w", err)
+	}
+	return names, nil
+}
+
 // RevokeToken takes a token back, and with it every access token it was
 // exchanged for, within a second in every replica. Revoking
 // twice changes nothing. It fails with [ErrUnknownToken].

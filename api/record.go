@@ -1,8 +1,10 @@
 package api
 
 import (
+	"maps"
 	"net/http"
 	"regexp"
+	"slices"
 	"strconv"
 	"time"
 
@@ -29,6 +31,7 @@ type act struct {
 	Namespace uptane.Namespace `json:"namespace"`
 	At        time.Time        `json:"at"`
 	Actor     string           `json:"actor"`
+	ActorName string           `json:"actorName,omitempty"` // of a token
 	Action    string           `json:"action"`
 	Detail    string           `json:"detail"`
 }
@@ -39,14 +42,26 @@ func (s *server) listActs(c *gin.Context) {
 		web.Fail(c, err)
 		return
 	}
-	list, err := s.vault.Acts(c.Request.Context(), web.MustCaller(c).Namespace, c.Query("before"), page.Limit)
+	ctx, ns := c.Request.Context(), web.MustCaller(c).Namespace
+	list, err := s.vault.Acts(ctx, ns, c.Query("before"), page.Limit)
+	if err != nil {
+		web.Fail(c, err)
+		return
+	}
+	tokens := map[string]string{}
+	for _, a := range list {
+		if id := web.TokenOf(a.Actor); id != "" {
+			tokens[id] = ""
+		}
+	}
+	names, err := s.access.TokenNames(ctx, ns, slices.Collect(maps.Keys(tokens)))
 	if err != nil {
 		web.Fail(c, err)
 		return
 	}
 	c.Header("Cache-Control", "no-store")
 	c.PureJSON(http.StatusOK, gin.H{"values": mapped(list, func(a keys.Act) act {
-		return act{a.ID, a.Namespace, a.At, a.Actor, a.Action, a.Detail}
+		return act{a.ID, a.Namespace, a.At, a.Actor, names[web.TokenOf(a.Actor)], a.Action, a.Detail}
 	})})
 }
 

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/gin-gonic/gin"
 
@@ -58,9 +59,21 @@ func (c Caller) String() string {
 	case Bootstrap:
 		return "bootstrap:" + c.Certificate
 	case Token:
-		return "token:" + c.Token
+		return tokenActor + c.Token
 	}
 	return string(Anonymous)
+}
+
+// tokenActor begins the name of a caller with a token.
+const tokenActor = "token:"
+
+// TokenOf is the id of the token in what [Caller.String] has written, "" for others.
+func TokenOf(actor string) string {
+	id, ok := strings.CutPrefix(actor, tokenActor)
+	if !ok {
+		return ""
+	}
+	return id
 }
 
 // Identify finds out who sends a request, from its certificate or its

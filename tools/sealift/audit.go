@@ -33,8 +33,16 @@ that each device and mirror is a witness, and goes to whatever serve --record-he
 }
 
 type actAnswer struct {
-	ID, Actor, Action, Detail string
-	At                        time.Time
+	ID, Actor, ActorName, Action, Detail string
+	At                                   time.Time
+}
+
+// who is the actor by id and, where it is a token, by name.
+func (a actAnswer) who() string {
+	if a.ActorName == "" {
+		return plain(a.Actor)
+	}
+	return plain(a.Actor) + " (" + plain(a.ActorName) + ")"
 }
 
 func newAuditList() *cobra.Command {
@@ -50,7 +58,7 @@ func newAuditList() *cobra.Command {
 		}
 		return k.show(raw, func(w io.Writer) error {
 			for _, a := range list.Values {
-				fmt.Fprintf(w, "%s  %-20s %-20s %s\n", a.At.Format(time.RFC3339), plain(a.Actor), plain(a.Action), plain(a.Detail))
+				fmt.Fprintf(w, "%s  %-20s %-20s %s\n", a.At.Format(time.RFC3339), a.who(), plain(a.Action), plain(a.Detail))
 			}
 			if len(list.Values) == limit {
 				fmt.Fprintf(w, "older ones: --before %s\n", plain(list.Values[limit-1].ID))
