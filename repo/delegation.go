@@ -265,23 +265,22 @@ func (r *Repo) applyDelegation(ctx context.Context, tx *sqlx.Tx, ns uptane.Names
 	if err := r.applyGrowth(ctx, tx, ns, p.grown); err != nil {
 		return err
 	}
-	if p.twin == nil {
-		return r.store.saveDelegation(ctx, tx, ns, p.role)
+	if err := r.store.saveDelegation(ctx, tx, ns, p.role); err != nil || p.twin == nil {
+		return err
 	}
-	return r.makeDelegatedTwinVisible(ctx, tx, ns, p.role, *p.twin)
+	return r.makeDelegatedTwinVisible(ctx, tx, ns, p.row.Role, *p.twin)
 }
 
 // makeDelegatedTwinVisible lets TUF clients see the visible metadata of a role.
-func (r *Repo) makeDelegatedTwinVisible(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, row delegationRow, twin twinRow) error {
-	done, err := r.store.publishTwin(ctx, tx, ns, row.Role, twin, r.now().UnixMilli())
+func (r *Repo) makeDelegatedTwinVisible(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, role uptane.Role, twin twinRow) error {
+	done, err := r.store.publishTwin(ctx, tx, ns, role, twin, r.now().UnixMilli())
 	if err != nil {
 		return err
 	}
 	if !done {
 		return errAgain // another was staged in its place since it was compared
 	}
-	row.TUFVersion = row.Version
-	if err := r.store.saveDelegation(ctx, tx, ns, row); err != nil {
+	if err := r.store.setTUFVersion(ctx, tx, ns, role, twin.Version); err != nil {
 		return err
 	}
 	t := tree{ns, uptane.TUF}
@@ -308,14 +307,8 @@ func (r *Repo) applyDelegatedTargets(ctx context.Context, tx *sqlx.Tx, ns uptane
 		}
 	}
 	for _, t := range p.changes.saved {
-		if t.Image != "" {
-			err := r.store.setIdle(ctx, tx, ns, t.Image, 0)
-			if errors.Is(err, db.ErrNoRows) {
-				return errAgain // swept away since it was checked
-			}
-			if err != nil {
-				return err
-			}
+		if err := r.hold(ctx, tx, ns, t); err != nil {
+			return err
 		}
 		t.UpdatedAt = now
 		if err := r.store.saveDelegatedTarget(ctx, tx, ns, p.row.Role, t); err != nil {

@@ -71,7 +71,7 @@ func (r *Repo) readDelegatedTwin(ctx context.Context, ns uptane.Namespace, role 
 		if err := r.store.addTwin(ctx, tx, ns, role, *twin); err != nil {
 			return err
 		}
-		return r.makeDelegatedTwinVisible(ctx, tx, ns, row, *twin)
+		return r.makeDelegatedTwinVisible(ctx, tx, ns, role, *twin)
 	})
 	if errors.Is(err, errSuperseded) || errors.Is(err, errAgain) {
 		return false, ErrBusy

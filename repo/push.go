@@ -278,6 +278,26 @@ func (r *Repo) makeVisible(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace
 	return nil
 }
 
+// hold keeps the image of a target that becomes visible. It answers errAgain when
+// that was swept away since it was checked, or came since there was none.
+func (r *Repo) hold(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, t targetRow) error {
+	if t.Image != "" {
+		err := r.store.setIdle(ctx, tx, ns, t.Image, 0)
+		if errors.Is(err, db.ErrNoRows) {
+			return errAgain
+		}
+		return err
+	}
+	if t.URI != "" || t.Format == uptane.FormatOSTree {
+		return nil
+	}
+	came, err := r.store.uploaded(ctx, tx, ns, t)
+	if err == nil && came {
+		err = errAgain
+	}
+	return err
+}
+
 func (r *Repo) applyChanges(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, c changes, version int, now int64) error {
 	for _, old := range c.removed {
 		if err := r.store.dropTarget(ctx, tx, ns, old.Filename); err != nil {
@@ -291,14 +311,8 @@ func (r *Repo) applyChanges(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespac
 		}
 	}
 	for _, t := range c.saved {
-		if t.Image != "" {
-			err := r.store.setIdle(ctx, tx, ns, t.Image, 0)
-			if errors.Is(err, db.ErrNoRows) {
-				return errAgain // swept away since it was checked
-			}
-			if err != nil {
-				return err
-			}
+		if err := r.hold(ctx, tx, ns, t); err != nil {
+			return err
 		}
 		t.UpdatedAt = now
 		if err := r.store.saveTarget(ctx, tx, ns, t); err != nil {

@@ -106,10 +106,10 @@ func (r *Repo) EndRecovery(ctx context.Context, ns uptane.Namespace, anyway bool
 	if err != nil {
 		return err
 	}
-	if now.Behind() && !anyway {
-		return errNotOver.Withf("targets version %d are here, %d exist", now.Targets, now.TargetsFloor)
-	}
 	return r.changeFloors(ctx, ns, func(_ context.Context, _ *sqlx.Tx, f *floors) error {
+		if now.Targets < f.TargetsFloor && !anyway {
+			return errNotOver.Withf("targets version %d are here, %d exist", now.Targets, f.TargetsFloor)
+		}
 		f.Recovering, f.TargetsFloor, f.ShownBy = false, 0, ""
 		return nil
 	})
@@ -160,7 +160,7 @@ func (r *Repo) ShowTargets(ctx context.Context, ns uptane.Namespace, version int
 	r.log.WarnContext(ctx, "targets exist that are not here; the repository serves nothing until it has caught up",
 		"namespace", ns, "version", version, "shown_by", by)
 	return r.changeFloors(ctx, ns, func(_ context.Context, _ *sqlx.Tx, f *floors) error {
-		if version > f.TargetsFloor {
+		if f.Recovering && version > f.TargetsFloor { // not ended meanwhile
 			f.TargetsFloor, f.ShownBy = version, by
 		}
 		return nil

@@ -76,7 +76,23 @@ func (r *Repo) SetRemote(ctx context.Context, ns uptane.Namespace, role uptane.R
 	}
 	return r.fetchRemote(ctx, ns, row, headers, by, func(ctx context.Context, ns uptane.Namespace, row remoteRow) error {
 		detail := fmt.Sprintf("metadata of %s come from %s, asked with %d headers", role, withoutQuery(uri), len(headers))
-		return r.acting(ctx, ns, actRemote, detail, func(ctx context.Context, tx *sqlx.Tx) error { return r.store.saveRemote(ctx, tx, ns, row) })
+		return r.noting(ctx, ns, role, actRemote, detail, func(ctx context.Context, tx *sqlx.Tx) (bool, error) { return r.store.saveRemote(ctx, tx, ns, row) })
+	})
+}
+
+// noting keeps something about a role while somebody delegates to it. keep reports
+// whether anybody does.
+func (r *Repo) noting(ctx context.Context, ns uptane.Namespace, role uptane.Role, action, detail string, keep func(context.Context, *sqlx.Tx) (bool, error)) error {
+	return r.acting(ctx, ns, action, detail, func(ctx context.Context, tx *sqlx.Tx) error {
+		// Who takes the delegation back meanwhile would leave behind what is kept.
+		if _, err := r.store.lock(ctx, tx, ns); err != nil {
+			return err
+		}
+		there, err := keep(ctx, tx)
+		if err == nil && !there {
+			err = ErrNotDelegated.Withf("%s", role)
+		}
+		return err
 	})
 }
 

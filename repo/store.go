@@ -2,6 +2,7 @@ package repo
 
 import (
 	"context"
+	"database/sql"
 	"embed"
 	"fmt"
 
@@ -82,6 +83,15 @@ func (s store) turn(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, to st
 func (s store) touch(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace) error {
 	_, err := tx.ExecContext(ctx, `UPDATE repo_repository SET generation = generation + 1 WHERE namespace = $1`, ns)
 	return err
+}
+
+// affected reports whether a statement found any row.
+func affected(done sql.Result, err error) (bool, error) {
+	if err != nil {
+		return false, err
+	}
+	n, err := done.RowsAffected()
+	return n > 0, err
 }
 
 // pushRow is targets metadata as it was signed.

@@ -34,14 +34,21 @@ func (s store) delegations(ctx context.Context, ns uptane.Namespace) (map[uptane
 	return found, err
 }
 
+// saveDelegation writes all of a role but what TUF clients see of it: that is
+// published by itself, at times between the reading of a row and its writing.
 func (s store) saveDelegation(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, d delegationRow) error {
 	_, err := tx.ExecContext(ctx,
 		`INSERT INTO repo_delegation (namespace, role, parent, place, trust, version, valid, expires, tuf_version, branch)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 		ON CONFLICT (namespace, role) DO UPDATE SET parent = excluded.parent, place = excluded.place, trust = excluded.trust,
-			version = excluded.version, valid = excluded.valid, expires = excluded.expires, tuf_version = excluded.tuf_version,
-			branch = excluded.branch`,
+			version = excluded.version, valid = excluded.valid, expires = excluded.expires, branch = excluded.branch`,
 		ns, d.Role, d.Parent, d.Place, d.Trust, d.Version, d.Valid, d.Expires, d.TUFVersion, d.Branch)
+	return err
+}
+
+// setTUFVersion says which version of a role TUF clients see.
+func (s store) setTUFVersion(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, role uptane.Role, version int) error {
+	_, err := tx.ExecContext(ctx, `UPDATE repo_delegation SET tuf_version = $3 WHERE namespace = $1 AND role = $2`, ns, role, version)
 	return err
 }
 
@@ -179,11 +186,7 @@ func (s store) giveImage(ctx context.Context, tx *sqlx.Tx, i imageRow) (given bo
 		`UPDATE repo_delegated_target SET image = $5
 		WHERE namespace = $1 AND filename = $2 AND sha256 = $3 AND length = $4 AND image = '' AND uri = '' AND format <> 'OSTREE'`,
 		i.Namespace, i.Filename, i.SHA256, i.Length, i.ID)
-	if err != nil {
-		return false, err
-	}
-	n, err := done.RowsAffected()
-	return n > 0, err
+	return affected(done, err)
 }
 
 // release says since when an image is idle, unless a target still names it.

@@ -74,9 +74,5 @@ func (s store) notesOn(ctx context.Context, ns uptane.Namespace, n noteTable, fi
 
 func (s store) dropNote(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, n noteTable, filename string) (bool, error) {
 	done, err := tx.ExecContext(ctx, `DELETE FROM `+string(n)+` WHERE namespace = $1 AND filename = $2`, ns, filename)
-	if err != nil {
-		return false, err
-	}
-	rows, err := done.RowsAffected()
-	return rows > 0, err
+	return affected(done, err)
 }

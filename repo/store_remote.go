@@ -37,12 +37,14 @@ func (s store) remotes(ctx context.Context, ns uptane.Namespace) (map[uptane.Rol
 	return found, err
 }
 
-// nameRole changes what people call a role, and nothing else.
-func (s store) nameRole(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, role uptane.Role, name string) error {
-	_, err := tx.ExecContext(ctx,
-		`INSERT INTO repo_remote (namespace, role, friendly_name) VALUES ($1, $2, $3)
+// nameRole changes what people call a role that somebody delegates to, and nothing
+// else. It reports whether anybody does.
+func (s store) nameRole(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, role uptane.Role, name string) (bool, error) {
+	done, err := tx.ExecContext(ctx,
+		`INSERT INTO repo_remote (namespace, role, friendly_name)
+		SELECT namespace, role, $3 FROM repo_delegation WHERE namespace = $1 AND role = $2 AND parent <> ''
 		ON CONFLICT (namespace, role) DO UPDATE SET friendly_name = excluded.friendly_name`, ns, role, name)
-	return err
+	return affected(done, err)
 }
 
 // fetchedRemote says when metadata came from an address, unless it is another now.
@@ -52,15 +54,16 @@ func (s store) fetchedRemote(ctx context.Context, ns uptane.Namespace, r remoteR
 	return err
 }
 
-// saveRemote keeps it of a role that somebody delegates to.
-func (s store) saveRemote(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, r remoteRow) error {
-	_, err := tx.ExecContext(ctx,
+// saveRemote keeps it of a role that somebody delegates to, and reports whether
+// anybody does.
+func (s store) saveRemote(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, r remoteRow) (bool, error) {
+	done, err := tx.ExecContext(ctx,
 		`INSERT INTO repo_remote (namespace, role, uri, headers, friendly_name, fetched_at)
 		SELECT namespace, role, $3, $4, $5, $6 FROM repo_delegation WHERE namespace = $1 AND role = $2 AND parent <> ''
 		ON CONFLICT (namespace, role) DO UPDATE SET uri = excluded.uri, headers = excluded.headers,
 			friendly_name = excluded.friendly_name, fetched_at = excluded.fetched_at`,
 		ns, r.Role, r.URI, r.Headers, r.FriendlyName, r.FetchedAt)
-	return err
+	return affected(done, err)
 }
 
 func (s store) dropRemote(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, role uptane.Role) error {

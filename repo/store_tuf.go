@@ -41,11 +41,7 @@ func (s store) publishTwin(ctx context.Context, q sqlx.ExecerContext, ns uptane.
 		`UPDATE repo_twin SET published_at = $5
 		WHERE namespace = $1 AND role = $2 AND digest = $3 AND document = $4 AND published_at = 0`,
 		ns, role, t.Digest, t.Document, now)
-	if err != nil {
-		return false, err
-	}
-	n, err := done.RowsAffected()
-	return n == 1, err
+	return affected(done, err)
 }
 
 func (s store) publishedTwin(ctx context.Context, ns uptane.Namespace, role uptane.Role, version int) ([]byte, error) {

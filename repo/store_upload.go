@@ -153,6 +153,14 @@ func (s store) imagesOf(ctx context.Context, ns uptane.Namespace, filenames []st
 	return found, nil
 }
 
+// uploaded reports whether the bytes of a target are here.
+func (s store) uploaded(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, t targetRow) (bool, error) {
+	var n int
+	err := tx.GetContext(ctx, &n,
+		`SELECT count(*) FROM repo_image WHERE namespace = $1 AND filename = $2 AND sha256 = $3 AND length = $4`, ns, t.Filename, t.SHA256, t.Length)
+	return n > 0, err
+}
+
 // idleImages returns a page of the uploads that no target names, oldest first.
 func (s store) idleImages(ctx context.Context, ns uptane.Namespace, limit, offset int) ([]imageRow, error) {
 	var rows []imageRow

@@ -38,9 +38,5 @@ func (s store) saveWaiting(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace
 // dropWaiting reports whether it was there.
 func (s store) dropWaiting(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, id string) (bool, error) {
 	done, err := tx.ExecContext(ctx, `DELETE FROM repo_waiting WHERE namespace = $1 AND id = $2`, ns, id)
-	if err != nil {
-		return false, err
-	}
-	n, err := done.RowsAffected()
-	return n > 0, err
+	return affected(done, err)
 }

@@ -200,7 +200,7 @@ func (r *Repo) NameRole(ctx context.Context, ns uptane.Namespace, role uptane.Ro
 	if _, err := r.Role(ctx, ns, role); err != nil {
 		return err
 	}
-	err := r.acting(ctx, ns, actName, fmt.Sprintf("%s is called %q", role, name), func(ctx context.Context, tx *sqlx.Tx) error {
+	err := r.noting(ctx, ns, role, actName, fmt.Sprintf("%s is called %q", role, name), func(ctx context.Context, tx *sqlx.Tx) (bool, error) {
 		return r.store.nameRole(ctx, tx, ns, role, name)
 	})
 	if err != nil {

@@ -72,12 +72,17 @@ type PartTag struct {
 // changes nothing. It answers ErrUploadMissing, or ErrUpload when a part is
 // missing or another one, or when the target was signed with other content.
 func (r *Repo) Complete(ctx context.Context, ns uptane.Namespace, filename, id string, tags []PartTag) error {
-	u, err := r.upload(ctx, ns, filename, id)
-	if errors.Is(err, ErrUploadMissing) {
+	err := r.complete(ctx, ns, filename, id, tags)
+	if errors.Is(err, ErrUploadMissing) || errors.Is(err, ErrUpload) {
 		if i, lookup := r.store.image(ctx, ns, id); lookup == nil && i.Filename == filename {
-			return nil
+			return nil // completed before, or by another request meanwhile
 		}
 	}
+	return err
+}
+
+func (r *Repo) complete(ctx context.Context, ns uptane.Namespace, filename, id string, tags []PartTag) error {
+	u, err := r.upload(ctx, ns, filename, id)
 	if err != nil {
 		return err
 	}
@@ -95,7 +100,7 @@ func (r *Repo) Complete(ctx context.Context, ns uptane.Namespace, filename, id s
 	blobs, err := r.enter(ctx, u, image)
 	if errors.Is(err, db.ErrNoRows) {
 		r.discard(ctx, image.Blob)
-		return nil // completed by another request meanwhile
+		return ErrUploadMissing // completed meanwhile, or swept away
 	}
 	if err != nil {
 		if fault.Of(err) != nil { // else the row may be there all the same
