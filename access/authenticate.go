@@ -35,7 +35,8 @@ func (a *Access) Authenticate(ctx context.Context, remote, text string) (web.Cal
 			return web.Caller{}, fmt.Errorf("noting use of token %s: %w", t.ID, err)
 		}
 	}
-	who := web.Caller{Kind: web.Token, Namespace: t.Namespace, Token: t.ID, Permissions: t.Permissions(), Confined: confined(t.Scopes)}
+	who := web.Caller{Kind: web.Token, Namespace: t.Namespace, Token: t.ID, Permissions: t.Permissions(),
+		Confined: confined(t.Scopes, RepoSign), ConfinedPush: confined(t.Scopes, TreehubPush)}
 	a.known.put(key, who, now)
 	return who, nil
 }

@@ -38,8 +38,7 @@ func (c *cache) get(key string, now time.Time) (web.Caller, bool) {
 	if !ok || !now.Before(e.until) {
 		return web.Caller{}, false
 	}
-	e.who.Permissions, e.who.Confined = slices.Clone(e.who.Permissions), slices.Clone(e.who.Confined) // the caller's to keep
-	return e.who, true
+	return own(e.who), true
 }
 
 func (c *cache) put(key string, who web.Caller, now time.Time) {
@@ -48,8 +47,13 @@ func (c *cache) put(key string, who web.Caller, now time.Time) {
 	if len(c.entries) >= cacheEntries {
 		clear(c.entries)
 	}
-	who.Permissions, who.Confined = slices.Clone(who.Permissions), slices.Clone(who.Confined)
-	c.entries[key] = cached{who, now.Add(cacheLife)}
+	c.entries[key] = cached{own(who), now.Add(cacheLife)}
+}
+
+// own is who with lists that nobody else has.
+func own(who web.Caller) web.Caller {
+	who.Permissions, who.Confined, who.ConfinedPush = slices.Clone(who.Permissions), slices.Clone(who.Confined), slices.Clone(who.ConfinedPush)
+	return who
 }
 
 func (c *cache) clear() {

@@ -42,8 +42,8 @@ const (
 const supplier = "delegation:"
 
 // Supplier is the scope of who signs for a delegated role: to bring metadata and
-// images of it and of the roles below it, and nothing else. The role need not
-// exist yet.
+// images of it and of the roles below it, OSTree objects and refs below its name,
+// and nothing else. The role need not exist yet.
 func Supplier(role uptane.Role) Scope { return Scope(supplier + string(role)) }
 
 // role is the delegated role that s is for.
@@ -77,21 +77,20 @@ func (s Scope) Permissions() []string {
 		}
 	}
 	if _, ok := s.role(); ok {
-		return []string{RepoRead, RepoDelegate}
+		return []string{RepoRead, RepoDelegate, TreehubRead, TreehubPush}
 	}
 	return nil
 }
 
-// confined returns the delegated roles to which the scopes confine their token,
-// none where one of them gives the right to sign for all.
-func confined(scopes []Scope) []uptane.Role {
+// confined returns the delegated roles to which the scopes confine their token, none
+// where one of them gives the permission without such a limit.
+func confined(scopes []Scope, permission string) []uptane.Role {
 	var roles []uptane.Role
 	for _, s := range scopes {
-		if slices.Contains(s.Permissions(), RepoSign) {
-			return nil
-		}
 		if role, ok := s.role(); ok {
 			roles = append(roles, role)
+		} else if slices.Contains(s.Permissions(), permission) {
+			return nil
 		}
 	}
 	return roles

@@ -21,12 +21,13 @@ func TestSuppliersAreConfined(t *testing.T) {
 	for _, c := range []struct {
 		scopes []access.Scope
 		want   []uptane.Role
+		push   []uptane.Role
 		sign   bool
 	}{
-		{[]access.Scope{access.Supplier("radio"), access.Supplier("brakes")}, []uptane.Role{"brakes", "radio"}, false},
-		{[]access.Scope{access.Supplier("brakes"), access.PushTreehub, access.Read}, []uptane.Role{"brakes"}, false},
-		{[]access.Scope{access.Supplier("brakes"), access.SignRepo}, nil, true},
-		{[]access.Scope{access.Admin}, nil, true},
+		{[]access.Scope{access.Supplier("radio"), access.Supplier("brakes")}, []uptane.Role{"brakes", "radio"}, []uptane.Role{"brakes", "radio"}, false},
+		{[]access.Scope{access.Supplier("brakes"), access.PushTreehub, access.Read}, []uptane.Role{"brakes"}, nil, false},
+		{[]access.Scope{access.Supplier("brakes"), access.SignRepo}, nil, []uptane.Role{"brakes"}, true},
+		{[]access.Scope{access.Admin, access.Supplier("brakes")}, nil, nil, true},
 	} {
 		text, made, err := a.CreateToken(ctx, "acme", "supplier", c.scopes, 0)
 		if err != nil {
@@ -39,12 +40,11 @@ func TestSuppliersAreConfined(t *testing.T) {
 		for range 2 { // from the database, then from memory
 			for _, proof := range []string{text, exchanged} {
 				who, err := a.Authenticate(ctx, "", proof)
-				if err != nil || !slices.Equal(who.Confined, c.want) || !who.May(access.RepoDelegate) || who.May(access.RepoSign) != c.sign {
+				if err != nil || !slices.Equal(who.Confined, c.want) || !slices.Equal(who.ConfinedPush, c.push) || !who.May(access.TreehubPush) || !who.May(access.RepoDelegate) || who.May(access.RepoSign) != c.sign {
 					t.Errorf("%q: %+v, %v", c.scopes, who, err)
 				}
-				for i := range who.Confined {
-					who.Confined[i] = "" // is the caller's own
-				}
+				clear(who.Confined) // is the caller's own
+				clear(who.ConfinedPush)
 			}
 		}
 	}

@@ -6,6 +6,9 @@ import (
 	"strings"
 	"testing"
 
+	"sealift/internal/db"
+	"sealift/internal/db/dbtest"
+	"sealift/treehub/ostree"
 	"sealift/uptane"
 )
 
@@ -59,6 +62,49 @@ func TestATokenForOneRole(t *testing.T) {
 	e.want(400, "delegations_not_defined", resp, body)
 	resp, body = e.ask("PUT", "/uploads/brakes/fw", "supplier", []byte("123"))
 	e.want(403, "delegation_forbidden", resp, body)
+}
+
+// Suppliers push operating systems, too, each under refs of its own. What another one,
+// or the operator, could lose by it is refused.
+func TestSuppliersPushBelowTheirNames(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		e := newTreeHubEdge(t, d)
+		ours := e.commit(ostree.Checksum{}, 2, "ours")
+		if _, err := ostree.Copy(t.Context(), e.dir, e.client("default"), ours, ostree.CopyOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		theirs := e.commit(ostree.Checksum{}, 3, "theirs")
+		if _, err := ostree.Copy(t.Context(), e.dir, e.client("supplier-radio"), theirs, ostree.CopyOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		ref := func(token, name string, commit ostree.Checksum, status int) {
+			t.Helper()
+			resp, body := e.do(token, "POST", "/api/v3/refs/heads/"+name, commit.String(), "x-ats-ostree-force", "true")
+			if resp.StatusCode != status || status == 403 && !strings.Contains(body, "delegation_forbidden") {
+				t.Errorf("%s sets %s: %d %s", token, name, resp.StatusCode, body)
+			}
+		}
+		ref("default", "main", ours, 200)
+		ref("default", "radio", ours, 200)
+		ref("supplier-radio", "radio/main", theirs, 200)
+		ref("supplier-radio", "radio/main", ours, 200) // forced
+		for _, name := range []string{"main", "radio", "radio-2/main", "brakes/main", "radios/main", "Radio/main", "refs/heads/radio/main"} {
+			ref("supplier-radio", name, theirs, 403)
+		}
+		ref("supplier-brakes", "radio/main", theirs, 403)
+		for _, c := range []struct{ method, path, body string }{
+			{"PUT", "/api/v3/manifests/" + ours.String(), "{}"},
+			{"POST", "/api/v3/objects/" + ostree.ObjectName{Checksum: ours, Type: ostree.TypeCommitMeta}.Path(), "\x00"},
+		} {
+			if resp, body := e.do("supplier-radio", c.method, c.path, c.body); resp.StatusCode != 403 || !strings.Contains(body, "delegation_forbidden") {
+				t.Errorf("%s %s: %d %s", c.method, c.path, resp.StatusCode, body)
+			}
+		}
+		refs, _, err := e.hub.Refs(t.Context(), "default", 0, 10)
+		if err != nil || len(refs) != 3 || refs[0].Commit != ours || refs[1].Commit != ours {
+			t.Errorf("refs %+v, %v", refs, err)
+		}
+	})
 }
 
 // trust signs targets that delegate to roles, each for names that begin with it.

@@ -158,6 +158,11 @@ func (s *server) receiveObject(r *http.Request, who web.Caller) (status int, err
 	if err != nil {
 		return 0, treehub.ErrInvalidObject.With(err.Error())
 	}
+	if name.Type == ostree.TypeCommitMeta {
+		if err := mayAttach(who, "detached metadata"); err != nil {
+			return 0, err
+		}
+	}
 	up := treehub.Upload{Name: name, Size: r.ContentLength, By: who.String()}
 	kind, params, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if kind != "multipart/form-data" {

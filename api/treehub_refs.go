@@ -3,6 +3,7 @@ package api
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -10,8 +11,10 @@ import (
 
 	"sealift/internal/fault"
 	"sealift/internal/web"
+	"sealift/repo"
 	"sealift/treehub"
 	"sealift/treehub/ostree"
+	"sealift/uptane"
 )
 
 func (s *server) getRef(c *gin.Context) {
@@ -37,6 +40,10 @@ func (s *server) postRef(c *gin.Context) {
 		return
 	}
 	who := web.MustCaller(c)
+	if err := maySetRef(who, c.Param("name")); err != nil {
+		web.Fail(c, err)
+		return
+	}
 	err = s.treehub.SetRef(c.Request.Context(), who.Namespace, treehub.RefUpdate{
 		Name: c.Param("name"), Commit: commit, By: who.String(),
 		Force: strings.EqualFold(c.GetHeader("x-ats-ostree-force"), "true"),
@@ -46,6 +53,25 @@ func (s *server) postRef(c *gin.Context) {
 		return
 	}
 	web.Raw(c, "text/plain; charset=utf-8", []byte(commit.String()))
+}
+
+// maySetRef refuses refs of others to who is confined to delegated roles: those of a
+// role lie below its name.
+func maySetRef(who web.Caller, name string) error {
+	below := func(role uptane.Role) bool { return strings.HasPrefix(name, string(role)+"/") }
+	if len(who.ConfinedPush) == 0 || slices.ContainsFunc(who.ConfinedPush, below) {
+		return nil
+	}
+	return repo.ErrConfined.Withf("ref %.100q lies below none of %q, as in %s/main", name, who.ConfinedPush, who.ConfinedPush[0])
+}
+
+// mayAttach refuses what is replaced by the next who brings it, and belongs to
+// commits of whoever, to who is confined to delegated roles.
+func mayAttach(who web.Caller, what string) error {
+	if len(who.ConfinedPush) == 0 {
+		return nil
+	}
+	return repo.ErrConfined.Withf("%s could be those of somebody else's commit", what)
 }
 
 var errNoCommit = fault.New(fault.NotFound, "missing_entity", "no such commit")
@@ -64,6 +90,9 @@ func (s *server) putManifest(c *gin.Context) {
 	var doc []byte
 	if err == nil {
 		doc, err = web.Body(c, maxManifest)
+	}
+	if err == nil {
+		err = mayAttach(web.MustCaller(c), "manifests")
 	}
 	if err == nil {
 		err = s.treehub.PutManifest(c.Request.Context(), web.MustCaller(c).Namespace, commit, doc)

@@ -63,7 +63,11 @@ func newTreeHubEdge(t testing.TB, d *db.DB) *treehubEdge {
 		if token == "reader" {
 			token, scope = "default", access.Read
 		}
-		return web.Caller{Kind: web.Token, Namespace: uptane.Namespace(token), Token: "ci", Permissions: scope.Permissions()}, nil
+		var below []uptane.Role
+		if role, ok := strings.CutPrefix(token, "supplier-"); ok {
+			token, scope, below = "default", access.Supplier(uptane.Role(role)), []uptane.Role{uptane.Role(role)}
+		}
+		return web.Caller{Kind: web.Token, Namespace: uptane.Namespace(token), Token: "ci", Permissions: scope.Permissions(), ConfinedPush: below}, nil
 	}
 	handler, err := api.TreeHubHandler(e.hub, identify, log)
 	if err != nil {

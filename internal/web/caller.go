@@ -46,6 +46,9 @@ type Caller struct {
 	// Confined are the delegated roles for which alone it may bring metadata and
 	// images, with those below them; none: it is not confined.
 	Confined []uptane.Role
+	// ConfinedPush are the delegated roles below whose names alone it may set OSTree
+	// refs; none: it is not confined.
+	ConfinedPush []uptane.Role
 }
 
 // May reports whether c has the permission.

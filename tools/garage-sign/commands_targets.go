@@ -100,5 +100,8 @@ func delegationsCommands() *command {
 		{name: "pull", help: "fetch and verify metadata of a role", run: runDelegatedPull, options: []option{repoOption(), name,
 			{name: "output", short: "o", arg: "FILE", help: "where to write them instead of printing them"},
 			{name: "unsigned", help: "the payload alone, one version on: what to edit and sign next"}}},
+		{name: "export-credentials", help: "write a credentials archive for somebody who signs for a role, with a token of its own and no key", run: runDelegatedExport, options: []option{repoOption(),
+			{name: "token", arg: "FILE", required: true, help: "file with the token, as sealift token create --scope delegation:ROLE prints it"},
+			{name: "output", short: "o", arg: "FILE", required: true, help: "archive to write"}}},
 	}}
 }

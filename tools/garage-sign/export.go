@@ -41,30 +41,14 @@ func runExport(c *call) error {
 		}
 	}
 	hub := h.Config().TreeHub
-	if a := h.Config().Auth; a == nil || a.OAuth2 == nil {
-		hub.OAuth2 = nil
-	} else {
-		hub.OAuth2 = a.OAuth2
+	if hub.OAuth2 = nil; h.Config().Auth != nil {
+		hub.OAuth2 = h.Config().Auth.OAuth2
 	}
-	treehub, err := json.Marshal(hub)
+	files, err := c.serverFiles(h, hub)
 	if err != nil {
 		return err
 	}
-	files := []credentials.File{
-		{Name: "treehub.json", Content: treehub},
-		{Name: "tufrepo.url", Content: []byte(h.Config().Reposerver)},
-		{Name: "targets.pub", Content: pub},
-		{Name: "targets.sec", Content: sec},
-	}
-	root, err := h.Signed(uptane.RoleRoot)
-	switch {
-	case err == nil:
-		files = append(files, credentials.File{Name: "root.json", Content: root.Uptane})
-	case errors.Is(err, home.ErrNotFound):
-		c.warn("there is no local root; whoever uses the archive must pull one on trust")
-	default:
-		return err
-	}
+	files = append(files, credentials.File{Name: "targets.pub", Content: pub}, credentials.File{Name: "targets.sec", Content: sec})
 	old, err := credentials.Open(filepath.Join(h.Dir(), "credentials.zip"))
 	switch {
 	case errors.Is(err, os.ErrNotExist):
@@ -81,6 +65,29 @@ func runExport(c *call) error {
 	}
 	c.say("Wrote %s with %s as targets key", c.get("output"), c.get("key-name"))
 	return nil
+}
+
+// serverFiles are what an archive says of the server: where it is, how to identify
+// there, and the root to begin with.
+func (c *call) serverFiles(h *home.Home, hub credentials.TreeHub) ([]credentials.File, error) {
+	treehub, err := json.Marshal(hub)
+	if err != nil {
+		return nil, err
+	}
+	files := []credentials.File{
+		{Name: "treehub.json", Content: treehub},
+		{Name: "tufrepo.url", Content: []byte(h.Config().Reposerver)},
+	}
+	root, err := h.Signed(uptane.RoleRoot)
+	switch {
+	case err == nil:
+		files = append(files, credentials.File{Name: "root.json", Content: root.Uptane})
+	case errors.Is(err, home.ErrNotFound):
+		c.warn("there is no local root; whoever uses the archive must pull one on trust")
+	default:
+		return nil, err
+	}
+	return files, nil
 }
 
 // appendMissing adds what only the old archive has.

@@ -42,7 +42,8 @@ func newTokenCreate(f *operatorFlags) *cobra.Command {
 		Use: "create --name NAME --scope SCOPE", Short: "Make a token and print it, once", Args: args(cobra.NoArgs),
 		Long: `Makes a token and prints it; nobody can find it out later. Scopes: read, treehub:push,
 repo:sign, director:write, registry:write, admin; delegation:ROLE for a supplier who signs
-for a delegated role and brings nothing but its metadata and images.`,
+for a delegated role: its metadata and images, and commits with refs below ROLE/, nothing else.
+garage-sign delegations export-credentials makes an archive for it.`,
 	}, func(k *client, c *cobra.Command, _ []string) error {
 		if name == "" || len(scopes) == 0 {
 			return usage(errors.New("--name and at least one --scope are needed"))
