@@ -97,6 +97,13 @@ func (v *Vault) DraftRoot(ctx context.Context, ns uptane.Namespace, ask DraftReq
 		return Draft{}, err
 	}
 	err = v.store.db.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		// First, as publish does: no root comes between, which would leave this behind.
+		if err := v.store.renewStamp(ctx, tx, ns, stampRoots); err != nil {
+			return err
+		}
+		if last, err := v.store.rootVersion(ctx, tx, ns, ask.Repository); err != nil || last != state.version {
+			return errOr(err, ErrDraftChanged.Withf("root version %d was published at the same moment", last))
+		}
 		old, err := v.store.draftOf(ctx, tx, ns, ask.Repository)
 		if err != nil && !errors.Is(err, db.ErrNoRows) {
 			return err
@@ -219,7 +226,7 @@ func (v *Vault) rehearseKeys(ctx context.Context, tx *sqlx.Tx, state *rootState,
 			if err != nil {
 				return nil, err
 			}
-			if elsewhere {
+			if elsewhere && !state.roles[role].has(key) {
 				why.add("key %s of %s: %v", key.ID(), role, errKeyElsewhere)
 			}
 		}

@@ -85,6 +85,7 @@ func (v *Vault) SignDraft(ctx context.Context, ns uptane.Namespace, id string, s
 	}
 	var out Draft
 	err = v.store.db.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		act := act // may be run again
 		row, err := v.store.holdDraft(ctx, tx, ns, id)
 		if errors.Is(err, db.ErrNoRows) {
 			return ErrNoDraft.Withf("%.80s", id)

@@ -113,9 +113,13 @@ func (v *Vault) expel(ctx context.Context, ns uptane.Namespace, device uptane.De
 		return err
 	}
 	err = v.store.db.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		// First: who issues a certificate at this moment waits for us, or we for him
+		// and then revoke that, too.
+		if err := v.store.setEnrolment(ctx, tx, ns, device, state); err != nil {
+			return err
+		}
 		_, err := v.store.revokeDevice(ctx, tx, ns, device, oursOnly, act.At)
 		return errors.Join(err,
-			v.store.setEnrolment(ctx, tx, ns, device, state),
 			v.store.renewStamp(ctx, tx, ns, stampCertificates),
 			v.store.addAct(ctx, tx, act))
 	})

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -66,7 +67,8 @@ func (v *Vault) Import(ctx context.Context, ns uptane.Namespace) (Import, error)
 // same roots change nothing, others answer [ErrImportConflict]. Roots that no
 // client would follow, or whose keys are missing, answer [ErrInvalidRoot]. The
 // keys, and those known beside them, are marked as imported until a root is
-// published that does not name them.
+// published that does not name them. One key may stand for root and for targets of
+// the Image repository, where the server has its private half for neither.
 func (v *Vault) BeginImport(ctx context.Context, ns uptane.Namespace, list ...Takeover) error {
 	if !ns.Valid() {
 		return errNamespace.Withf("%.80q", ns)
@@ -257,21 +259,34 @@ func (v *Vault) storeImport(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespac
 // storeRoots enters the roots of a repository and what all their keys are for,
 // also of those that were replaced.
 func (v *Vault) storeRoots(ctx context.Context, tx *sqlx.Tx, i importing) error {
-	for _, next := range i.roots {
-		for _, role := range topLevel() {
+	for _, role := range topLevel() { // root first: that is what a key of two roles is entered for
+		for _, next := range i.roots {
 			for _, key := range next.roles[role].keys {
 				mine, err := v.store.claimKey(ctx, tx, roleKey{i.state.ns, i.state.repo, role, key}, i.act.At)
 				if err != nil {
 					return err
 				}
-				if !mine {
+				if !mine && !i.ofRootToo(role, key) {
 					return reasons{fmt.Sprintf("key %s of %s in root %d: %v", key.ID(), role, next.version, errKeyElsewhere)}.fault()
 				}
 			}
 		}
+	}
+	for _, next := range i.roots {
 		if err := v.store.addRoot(ctx, tx, i.state.ns, i.state.repo, next, i.act.At); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// ofRootToo tells whether a key of a role is one of root, too, and may be: on other
+// servers a person can give both offline roles of the Image repository one key, and
+// what stands in a root that devices have stays there for ever. Neither signs here.
+func (i importing) ofRootToo(role uptane.Role, key uptane.Key) bool {
+	return mayBeOfRootToo(i.state.repo, role) && slices.ContainsFunc(i.roots, func(r nextRoot) bool { return r.roles[uptane.RoleRoot].has(key) })
+}
+
+func mayBeOfRootToo(repo uptane.Repository, role uptane.Role) bool {
+	return repo == uptane.ImageRepository && role == uptane.RoleTargets
 }

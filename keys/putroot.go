@@ -271,7 +271,7 @@ func (v *Vault) claimKeys(ctx context.Context, tx *sqlx.Tx, state *rootState, ne
 			if err != nil {
 				return nil, err
 			}
-			if !mine {
+			if !mine && !state.roles[role].has(key) { // it may have come so with an import
 				why.add("key %s of %s: %v", key.ID(), role, errKeyElsewhere)
 			}
 		}
@@ -280,7 +280,7 @@ func (v *Vault) claimKeys(ctx context.Context, tx *sqlx.Tx, state *rootState, ne
 }
 
 // PutRootTwin adds the TUF flavour of a root that was published without: the
-// earliest that lacks one. Refusals are [ErrInvalidRoot].
+// earliest that lacks one. The last one may be sent again. Refusals are [ErrInvalidRoot].
 func (v *Vault) PutRootTwin(ctx context.Context, ns uptane.Namespace, twin []byte) error {
 	if len(twin) > maxRoot {
 		return tooLarge(len(twin))
@@ -289,6 +289,9 @@ func (v *Vault) PutRootTwin(ctx context.Context, ns uptane.Namespace, twin []byt
 	state, err := v.rootState(ctx, ns, uptane.ImageRepository)
 	if err != nil {
 		return err
+	}
+	if have, err := v.rootDoc(ctx, state, uptane.TUF, 0, state.twin); err == nil && bytes.Equal(have, twin) {
+		return nil // sent twice
 	}
 	version := state.twin + 1
 	doc, err := v.rootDoc(ctx, state, uptane.Uptane, version, state.version)
@@ -309,17 +312,23 @@ func (v *Vault) PutRootTwin(ctx context.Context, ns uptane.Namespace, twin []byt
 		return err
 	}
 	err = v.store.db.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
-		if err := v.store.setTwin(ctx, tx, ns, version, raw); err != nil {
-			return err
+		if done, err := v.store.setTwin(ctx, tx, ns, version, raw); err != nil || !done {
+			return errOr(err, db.ErrExists)
 		}
 		if err := v.store.renewStamp(ctx, tx, ns, stampRoots); err != nil {
 			return err
 		}
 		return v.store.addAct(ctx, tx, act)
 	})
+	v.touched(ns)
+	if errors.Is(err, db.ErrExists) {
+		have, lookup := v.RootTwin(ctx, ns, version)
+		if err = lookup; err == nil && !bytes.Equal(have, raw) {
+			err = reasons{fmt.Sprintf("version %d was published by someone else meanwhile", version)}.fault()
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("adding TUF root version %d: %w", version, err)
 	}
-	v.touched(ns)
 	return nil
 }

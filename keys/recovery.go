@@ -83,12 +83,18 @@ func (v *Vault) EndRecovery(ctx context.Context, ns uptane.Namespace, anyway boo
 	})
 }
 
+// errUnchanged ends a change of a recovery that has nothing to do.
+var errUnchanged = errors.New("nothing changes")
+
 // changeRecovery makes a change together with its act and tells every replica.
 func (v *Vault) changeRecovery(ctx context.Context, ns uptane.Namespace, act Act, change func(context.Context, *sqlx.Tx) error) error {
 	err := v.store.db.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
-		return errors.Join(change(ctx, tx), v.store.renewStamp(ctx, tx, ns, stampRoots), v.store.addAct(ctx, tx, act))
+		if err := change(ctx, tx); err != nil {
+			return err
+		}
+		return errors.Join(v.store.renewStamp(ctx, tx, ns, stampRoots), v.store.addAct(ctx, tx, act))
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, errUnchanged) {
 		return fmt.Errorf("changing recovery of namespace %s: %w", ns, err)
 	}
 	v.touched(ns)
@@ -150,7 +156,13 @@ func (v *Vault) ShowRoot(ctx context.Context, ns uptane.Namespace, repo uptane.R
 	v.log.Warn("a root exists that is not here; the repository serves nothing until it has caught up",
 		"namespace", ns, "repository", repo, "version", version, "here", state.version, "shown_by", by)
 	return v.changeRecovery(ctx, ns, act, func(ctx context.Context, tx *sqlx.Tx) error {
-		_, err := v.store.raiseRootFloor(ctx, tx, ns, floorRow{Repository: repo, Version: version, ShownBy: by, ShownAt: act.At.UnixMilli()})
+		raised, err := v.store.holdRecovery(ctx, tx, ns) // it may be over, and this replica not know it
+		if err == nil && raised {
+			raised, err = v.store.raiseRootFloor(ctx, tx, ns, floorRow{Repository: repo, Version: version, ShownBy: by, ShownAt: act.At.UnixMilli()})
+		}
+		if err == nil && !raised {
+			err = errUnchanged
+		}
 		return err
 	})
 }

@@ -39,6 +39,13 @@ func (s store) beginRecovery(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespa
 	return err
 }
 
+// holdRecovery locks a recovery for the rest of the transaction, and reports
+// whether it lasts.
+func (s store) holdRecovery(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace) (bool, error) {
+	n, err := affected(tx.ExecContext(ctx, `UPDATE recovery SET ended_at = ended_at WHERE namespace = $1 AND ended_at IS NULL`, ns))
+	return n == 1, err
+}
+
 // endRecovery also forgets what was known of elsewhere.
 func (s store) endRecovery(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, now time.Time) error {
 	_, err := tx.ExecContext(ctx, `UPDATE recovery SET ended_at = $2 WHERE namespace = $1 AND ended_at IS NULL`, ns, now.UnixMilli())

@@ -66,9 +66,16 @@ func (s store) addRoot(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, re
 	return db.Err(err)
 }
 
-func (s store) setTwin(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, version int, twin []byte) error {
-	_, err := tx.ExecContext(ctx,
+// setTwin reports whether the root had none.
+func (s store) setTwin(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, version int, twin []byte) (bool, error) {
+	n, err := affected(tx.ExecContext(ctx,
 		`UPDATE root SET twin = $3 WHERE namespace = $1 AND repository = 'image' AND version = $2 AND twin IS NULL`,
-		ns, version, twin)
-	return err
+		ns, version, twin))
+	return n == 1, err
+}
+
+// rootVersion is that of the last root, 0 where there is none.
+func (s store) rootVersion(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, repo uptane.Repository) (version int, err error) {
+	err = tx.GetContext(ctx, &version, `SELECT COALESCE(MAX(version), 0) FROM root WHERE namespace = $1 AND repository = $2`, ns, repo)
+	return version, err
 }
