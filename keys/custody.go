@@ -24,6 +24,9 @@ type custodian interface {
 	Make(keytype, label string) (key crypto.Signer, packed []byte, err error)
 	// Open returns the key that was packed.
 	Open(packed []byte) (crypto.Signer, error)
+	// Discard deletes a key that was made and is not to be used. What it deletes
+	// nothing of had nothing outside of what was packed.
+	Discard(packed []byte) error
 }
 
 // keptInDatabase packs the private keys themselves, as PKCS#8.
@@ -49,6 +52,8 @@ func (keptInDatabase) Open(packed []byte) (crypto.Signer, error) {
 	}
 	return signer, nil
 }
+
+func (keptInDatabase) Discard([]byte) error { return nil }
 
 // keptInToken packs the URIs of keys that never leave a PKCS#11 token. The PIN
 // comes from the environment, see package hsm. Safe for concurrent use.
@@ -103,6 +108,19 @@ func (t *keptInToken) Open(packed []byte) (crypto.Signer, error) {
 	return t.keep(uri, key), nil
 }
 
+func (t *keptInToken) Discard(packed []byte) error {
+	uri := string(packed)
+	t.mu.Lock()
+	known := t.opened[uri]
+	delete(t.opened, uri)
+	t.mu.Unlock()
+	_, err := t.careful(func() (hsm.Key, error) { return nil, hsm.Destroy(uri, hsm.Surroundings{}) })
+	if known != nil {
+		known.end()
+	}
+	return err
+}
+
 func (t *keptInToken) find(uri string) (hsm.Key, error) {
 	return t.careful(func() (hsm.Key, error) { return hsm.Open(uri, hsm.Surroundings{}) })
 }
@@ -147,6 +165,16 @@ type tokenKey struct {
 
 // Public is the public key.
 func (k *tokenKey) Public() crypto.PublicKey { return k.public }
+
+// end closes its session.
+func (k *tokenKey) end() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.key != nil {
+		_ = k.key.Close()
+		k.key = nil
+	}
+}
 
 // Sign is that of crypto.Signer, tried twice.
 func (k *tokenKey) Sign(random io.Reader, msg []byte, opts crypto.SignerOpts) ([]byte, error) {

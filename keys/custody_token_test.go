@@ -4,6 +4,7 @@ package keys_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"log/slog"
 	"os"
@@ -104,7 +105,75 @@ func TestOnlineKeysInAToken(t *testing.T) {
 			t.Errorf("exporting out of a token: %v", err)
 		}
 	})
+	t.Run("nothing", keysForNothing)
 	t.Run("changed", tokensThatChanged) // the library reads its configuration once in a process
+}
+
+// Keys that were made for a draft which does not come about leave the token again; if
+// that is not possible, the log says which ones stay.
+func keysForNothing(t *testing.T) {
+	d := dbtest.SQLite(t)
+	r := newRig(t, d)
+	ctx, cancel := context.WithCancel(t.Context())
+	accident := func() {}
+	var log bytes.Buffer
+	var err error
+	r.Vault, err = keys.New(ctx, keys.Config{DB: d, KEK: r.kek, Token: "pkcs11:token=server", Now: r.clock.now, Log: slog.New(slog.NewTextHandler(&log, nil)),
+		Actor: func(context.Context) string { accident(); return "token:alice" }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, root := r.director()
+	r.put(uptane.DirectorRepository, c.sign(uptane.Uptane, root))
+	ask := keys.DraftRequest{Repository: uptane.DirectorRepository, Rotate: []uptane.Role{uptane.RoleTargets, uptane.RoleSnapshot}}
+	before := keysInToken(t)
+	waits, err := r.DraftRoot(ctx, ns, ask)
+	if n := keysInToken(t); err != nil || n != before+2 {
+		t.Fatalf("a draft made %d keys, %v", n-before, err)
+	}
+	nobody := func(what string, ask keys.DraftRequest) {
+		t.Helper()
+		_, err := r.DraftRoot(ctx, ns, ask)
+		if n := keysInToken(t); err == nil || n != before+2 || log.Len() > 0 {
+			t.Errorf("%s: %v leaves %d keys: %s", what, err, n-before-2, log.String())
+		}
+	}
+	nobody("another draft waits", ask)
+	strange := ask
+	strange.Replaces, strange.Rotate = waits.ID, []uptane.Role{uptane.RoleTargets, uptane.RoleRoot}
+	nobody("a role that is not online", strange)
+	strange.Rotate, strange.KeyType = ask.Rotate, "ecdsa"
+	nobody("a type of key that is refused", strange)
+	accident = cancel
+	nobody("who asks goes away", ask)
+	ctx = t.Context()
+	accident = func() { _ = d.Close() }
+	if _, err := r.DraftRoot(ctx, ns, ask); err == nil || keysInToken(t) != before+4 || !strings.Contains(log.String(), "pkcs11:token=server;object=sealift-default-director-targets-") {
+		t.Errorf("without a database: %v, %d keys stay, %s", err, keysInToken(t)-before-2, log.String())
+	}
+}
+
+// keysInToken counts private keys.
+func keysInToken(t *testing.T) int {
+	t.Helper()
+	module := pkcs11.New(os.Getenv("PKCS11_MODULE_PATH"))
+	slots, err := module.GetSlotList(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	session, err := module.OpenSession(slots[0], pkcs11.CKF_SERIAL_SESSION)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = module.CloseSession(session) }()
+	if err := module.FindObjectsInit(session, []*pkcs11.Attribute{pkcs11.NewAttribute(pkcs11.CKA_CLASS, pkcs11.CKO_PRIVATE_KEY)}); err != nil {
+		t.Fatal(err)
+	}
+	objects, _, err := module.FindObjects(session, 1000)
+	if err := errors.Join(err, module.FindObjectsFinal(session)); err != nil {
+		t.Fatal(err)
+	}
+	return len(objects)
 }
 
 // A token that was given another key of the same name is found out before anything

@@ -63,13 +63,18 @@ type Draft struct {
 // of a repository at a time; signatures of the one that it replaces are lost, and
 // keys that were made for that, too. It answers [ErrNoRoot], [ErrBehind], [ErrDraftChanged],
 // [ErrInvalidRoot] with [Reasons], or a fault for a role that is not online.
-func (v *Vault) DraftRoot(ctx context.Context, ns uptane.Namespace, ask DraftRequest) (Draft, error) {
+func (v *Vault) DraftRoot(ctx context.Context, ns uptane.Namespace, ask DraftRequest) (d Draft, err error) {
 	state, model, err := v.beginDraft(ctx, ns, ask)
 	if err != nil {
 		return Draft{}, err
 	}
 	now := v.now()
 	made := []madeKey{}
+	defer func() {
+		if err != nil {
+			v.discard(ctx, made...)
+		}
+	}()
 	for _, role := range ask.Rotate {
 		gone := model.Roles[role].Keys
 		trust := ceremony.Trust{Threshold: model.Roles[role].Threshold}

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 
@@ -55,6 +56,7 @@ func (v *Vault) GenerateOnline(ctx context.Context, ns uptane.Namespace, repo up
 	}
 	err = v.store.db.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error { return v.storeOnline(ctx, tx, k) })
 	if err != nil {
+		v.discard(ctx, k)
 		return uptane.Key{}, fmt.Errorf("generating %s key of the %s repository: %w", role, repo, err)
 	}
 	v.touched(ns)
@@ -64,8 +66,9 @@ func (v *Vault) GenerateOnline(ctx context.Context, ns uptane.Namespace, repo up
 // madeKey is a new private key, sealed, that is to be stored.
 type madeKey struct {
 	roleKey
-	box sealed
-	act Act
+	packed []byte // by the custodian
+	box    sealed
+	act    Act
 }
 
 // makeOnline makes a private key for an online role and seals it.
@@ -80,6 +83,12 @@ func (v *Vault) makeOnline(ctx context.Context, ns uptane.Namespace, repo uptane
 	if err != nil {
 		return k, err
 	}
+	k.packed = packed
+	defer func() {
+		if err != nil {
+			v.discard(ctx, k)
+		}
+	}()
 	key, err := uptane.NewKey(private.Public())
 	if err != nil {
 		return k, err
@@ -90,6 +99,33 @@ func (v *Vault) makeOnline(ctx context.Context, ns uptane.Namespace, repo uptane
 	}
 	k.act, err = v.act(ctx, ns, "key.generate", "%s key %s for %s of the %s repository", key.Algorithm(), key.ID(), role, repo)
 	return k, err
+}
+
+// discarding is how long the deletion of keys that nobody needs may keep an answer
+// back.
+const discarding = 10 * time.Second
+
+// discard deletes from their token what was made and never came into the database.
+// What cannot be deleted, or may have been stored after all when a connection broke
+// while a transaction committed, stays there and is told.
+func (v *Vault) discard(ctx context.Context, made ...madeKey) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), discarding)
+	defer cancel()
+	for _, k := range made {
+		if !isPackedURI(k.packed) {
+			continue
+		}
+		rows, err := v.store.onlineKeys(ctx, v.store.db, k.Namespace, k.Repository)
+		if err == nil && held(rows, k.Role, k.Key) {
+			continue
+		}
+		if err == nil {
+			err = v.seals.makes.Discard(k.packed)
+		}
+		if err != nil {
+			v.log.Warn("a key that was made for nothing stays in its token: delete it there, if sealift keys list does not name it", "namespace", k.Namespace, "role", k.Role, "key", string(k.packed), "error", err)
+		}
+	}
 }
 
 // storeOnline enters a new key in a transaction.

@@ -12,3 +12,9 @@ func Open(text string, _ Surroundings) (Key, error) {
 
 // Generate answers ErrNotBuiltIn.
 func Generate(text string, _ int, s Surroundings) (Key, error) { return Open(text, s) }
+
+// Destroy answers ErrNotBuiltIn.
+func Destroy(text string, s Surroundings) error {
+	_, err := Open(text, s)
+	return err
+}

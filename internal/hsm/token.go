@@ -82,6 +82,28 @@ func Generate(text string, bits int, s Surroundings) (Key, error) {
 	return k, nil
 }
 
+// Destroy deletes a key pair from its token, for ever. Errors are those of Open.
+func Destroy(text string, s Surroundings) error {
+	k, u, err := open(text, s)
+	if err != nil {
+		return err
+	}
+	defer k.Close()
+	private, err := k.object(pkcs11.CKO_PRIVATE_KEY, u.object, u.id)
+	if err != nil {
+		return err
+	}
+	if public, err := k.object(pkcs11.CKO_PUBLIC_KEY, u.object, u.id); err == nil {
+		if err := k.module.DestroyObject(k.session, public); err != nil {
+			return fmt.Errorf("deleting public key %q: %w", u.object, err)
+		}
+	}
+	if err := k.module.DestroyObject(k.session, private); err != nil {
+		return fmt.Errorf("deleting key %q: %w", u.object, err)
+	}
+	return nil
+}
+
 // open logs in to the token.
 func open(text string, s Surroundings) (*key, uri, error) {
 	u, err := parse(text)
