@@ -24,6 +24,20 @@ func (d *Director) delegated(ctx context.Context, ns uptane.Namespace, filename 
 	return err == nil && t.Delegated != ""
 }
 
+// openImages says of each image that a device is still to install whether it is
+// delegated. It is not asked in a transaction: the Image repository reads on a
+// connection of its own, and those who wait for one must not hold another.
+func (d *Director) openImages(ctx context.Context, ns uptane.Namespace, device uptane.DeviceID) (map[string]bool, error) {
+	open, err := d.store.openAssignments(ctx, d.store.db, ns, device)
+	found := map[string]bool{}
+	for _, a := range open {
+		if _, asked := found[a.Filename]; !asked {
+			found[a.Filename] = d.delegated(ctx, ns, a.Filename)
+		}
+	}
+	return found, err
+}
+
 // WithSecondaries returns those of the hardware ids that ECUs of registered
 // devices with Secondaries have, sorted: images for them must stay at the top
 // level.

@@ -35,10 +35,7 @@ func (d *Director) RegisterECUs(ctx context.Context, ns uptane.Namespace, device
 	if err != nil {
 		return false, fmt.Errorf("registering ECUs of device %s: %w", device, err)
 	}
-	err = d.store.db.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
-		created, err = d.register(ctx, tx, ns, device, oemid, reg)
-		return err
-	})
+	created, err = d.replaceRegistration(ctx, ns, device, oemid, reg)
 	if errors.Is(err, ErrKeyNotApproved) || errors.Is(err, ErrKeyInUse) {
 		err = errors.Join(err, d.noteRefusal(ctx, ns, device, fault.Of(err)))
 	}
@@ -46,6 +43,23 @@ func (d *Director) RegisterECUs(ctx context.Context, ns uptane.Namespace, device
 		return false, fmt.Errorf("registering ECUs of device %s: %w", device, err)
 	}
 	return created, nil
+}
+
+func (d *Director) replaceRegistration(ctx context.Context, ns uptane.Namespace, device uptane.DeviceID, oemid uptane.OEMID, reg uptane.Registration) (created bool, err error) {
+	for range maxTries {
+		delegated, err := d.openImages(ctx, ns, device)
+		if err != nil {
+			return false, err
+		}
+		err = d.store.db.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+			created, err = d.register(ctx, tx, ns, device, oemid, reg, delegated)
+			return err
+		})
+		if !errors.Is(err, errMoved) {
+			return created, err
+		}
+	}
+	return false, ErrBusy
 }
 
 // noteRefusal writes a refused key into the history, once however often the
@@ -86,7 +100,7 @@ type registration struct {
 
 func (r registration) changed() bool { return len(r.added)+len(r.removed)+len(r.altered) > 0 }
 
-func (d *Director) register(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, device uptane.DeviceID, oemid uptane.OEMID, reg uptane.Registration) (bool, error) {
+func (d *Director) register(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, device uptane.DeviceID, oemid uptane.OEMID, reg uptane.Registration, delegated map[string]bool) (bool, error) {
 	now := d.now().UnixMilli()
 	if err := d.store.addDevice(ctx, tx, ns, device, oemid, now); err != nil {
 		return false, err
@@ -104,7 +118,7 @@ func (d *Director) register(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespac
 	if err != nil {
 		return false, err
 	}
-	if diff.cancelled, err = d.cancelOrphans(ctx, tx, ns, device, reg); err != nil {
+	if diff.cancelled, err = d.cancelOrphans(ctx, tx, ns, device, reg, delegated); err != nil {
 		return false, err
 	}
 	created, restarted := row.Primary == "", row.Counter >= 0
@@ -199,8 +213,9 @@ func (d *Director) admit(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, 
 	return row, nil
 }
 
-// cancelOrphans ends the assignments for which there is no ECU any more.
-func (d *Director) cancelOrphans(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, device uptane.DeviceID, reg uptane.Registration) ([]assignmentRow, error) {
+// cancelOrphans ends the assignments for which there is no ECU any more. It answers
+// errMoved for an image that delegated says nothing of: it was assigned meanwhile.
+func (d *Director) cancelOrphans(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, device uptane.DeviceID, reg uptane.Registration, delegated map[string]bool) ([]assignmentRow, error) {
 	open, err := d.store.openAssignments(ctx, tx, ns, device)
 	if err != nil {
 		return nil, err
@@ -213,8 +228,12 @@ func (d *Director) cancelOrphans(ctx context.Context, tx *sqlx.Tx, ns uptane.Nam
 	for _, a := range open {
 		code, why := "ECU_REMOVED", "the device registered without this ECU or with another hardware id"
 		if hw, ok := hardware[a.Serial]; ok && hw == a.HardwareID {
-			if len(reg.ECUs) == 1 || !d.delegated(ctx, ns, a.Filename) {
+			supplied, asked := delegated[a.Filename]
+			if len(reg.ECUs) == 1 || asked && !supplied {
 				continue
+			}
+			if !asked {
+				return nil, errMoved
 			}
 			code, why = CodeDelegatedImage, "the device has Secondaries now, which would refuse the image of a delegated role"
 		}

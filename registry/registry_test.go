@@ -136,6 +136,37 @@ func TestWhatADeviceSaysOfItself(t *testing.T) {
 	})
 }
 
+// A device that got no answer sends its packages again, changed, to another replica:
+// one of the lists is stored, not a mixture.
+func TestPackagesAtTwoReplicas(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		servers := []*registry.Registry{open(t, d), open(t, d)}
+		dev, _, err := servers[0].EnsureDevice(t.Context(), ns, "truck-1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for round := range 10 {
+			var all sync.WaitGroup
+			for i, r := range servers {
+				var list []string
+				for n := range 20 {
+					list = append(list, fmt.Sprintf(`{"name":"p%d","version":"%d"}`, n, round*10+i*(n%2)))
+				}
+				all.Go(func() {
+					if err := r.PutPackages(t.Context(), ns, dev, []byte("["+strings.Join(list, ",")+"]")); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			all.Wait()
+			list, total, err := servers[0].Packages(t.Context(), ns, dev, "", 0, 100)
+			if err != nil || total != 20 {
+				t.Fatalf("round %d: %d packages, %v: %v", round, total, err, list)
+			}
+		}
+	})
+}
+
 func TestMalformedReportsChangeNothing(t *testing.T) {
 	r, ctx := open(t, dbtest.SQLite(t)), t.Context()
 	dev, _, _ := r.EnsureDevice(ctx, ns, "truck-1")

@@ -126,6 +126,13 @@ func contains(text string) string {
 	return "%" + strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(strings.ToLower(text)) + "%"
 }
 
+// lock takes the device's row until the transaction ends: what is written from
+// what was read of a device has to take turns.
+func (store) lock(ctx context.Context, tx *sqlx.Tx, ns uptane.Namespace, id uptane.DeviceID) error {
+	_, err := tx.ExecContext(ctx, `UPDATE registry_device SET status = status WHERE namespace = $1 AND id = $2`, ns, id)
+	return err
+}
+
 func (store) setDevice(ctx context.Context, q sqlx.ExecerContext, ns uptane.Namespace, id uptane.DeviceID, name, notes string) (int64, error) {
 	res, err := q.ExecContext(ctx, `UPDATE registry_device SET name = $3, notes = $4 WHERE namespace = $1 AND id = $2`, ns, id, name, notes)
 	if err != nil {

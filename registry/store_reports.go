@@ -29,6 +29,9 @@ func (store) putDocument(ctx context.Context, q sqlx.ExecerContext, ns uptane.Na
 func (r *Registry) replacePackages(ctx context.Context, ns uptane.Namespace, device uptane.DeviceID, list []Package) error {
 	now := r.now().UnixMilli()
 	return r.db.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		if err := r.store.lock(ctx, tx, ns, device); err != nil {
+			return err
+		}
 		var stored []Package
 		if err := tx.SelectContext(ctx, &stored, `SELECT name, version FROM registry_package WHERE namespace = $1 AND device = $2`, ns, device); err != nil {
 			return err
