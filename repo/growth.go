@@ -17,10 +17,12 @@ import (
 
 // How many delegated roles a repository may have: all are in each snapshot. A
 // branch is what is, or ever was, below one role of the top level: it is counted
-// by itself, so that no supplier uses up what is there for all.
+// by itself, so that no supplier uses up what is there for all; and all branches
+// together, so that the top level has the rest whatever suppliers agree upon.
 const (
-	maxRoles  = 4096
-	maxBranch = 256
+	maxRoles    = 4096
+	maxBranch   = 256
+	maxBranches = 3072
 )
 
 // growth is what a change of who delegates to whom does to the tables.
@@ -98,15 +100,11 @@ func (g *grower) delegate(ctx context.Context, parent uptane.Role, signed []byte
 		}
 	}
 	chain := chainOf(g.rows, parent)
-	branch, inBranch := branchOf(chain), 0
-	for _, row := range g.rows {
-		if branch != "" && row.Branch == branch {
-			inBranch++
-		}
-	}
+	branch := branchOf(chain)
+	taken := g.share(branch)
 	for place, d := range list {
 		row := g.rows[d.Role]
-		if why := g.against(row, d.Role, parent, len(chain)+1, inBranch); why != "" {
+		if why := g.against(row, d.Role, parent, len(chain)+1, taken); why != "" {
 			if pushed {
 				g.reasons = append(g.reasons, fmt.Sprintf("delegation %s: %s", d.Role, why))
 			}
@@ -118,8 +116,11 @@ func (g *grower) delegate(ctx context.Context, parent uptane.Role, signed []byte
 			row = g.rows[d.Role]
 		}
 		if row.Branch != branch {
+			if row.Branch == "" {
+				taken.all++
+			}
 			row.Branch = branch
-			inBranch++
+			taken.own++
 		}
 		trusted := row.Parent == parent && row.Trust == string(d.Raw) && row.Valid
 		row.Role, row.Parent, row.Place, row.Trust = d.Role, parent, place, string(d.Raw)
@@ -134,9 +135,25 @@ func (g *grower) delegate(ctx context.Context, parent uptane.Role, signed []byte
 	return nil
 }
 
+// share is how many roles there are in one branch and in all.
+type share struct{ own, all int }
+
+func (g *grower) share(branch uptane.Role) (s share) {
+	for _, row := range g.rows {
+		if row.Branch != "" {
+			s.all++
+		}
+		if branch != "" && row.Branch == branch {
+			s.own++
+		}
+	}
+	return s
+}
+
 // against is why a role cannot be delegated to by a parent, or "". The top level
 // may take any name: nobody below it keeps one from its owner.
-func (g *grower) against(row delegationRow, role, parent uptane.Role, depth, inBranch int) string {
+func (g *grower) against(row delegationRow, role, parent uptane.Role, depth int, taken share) string {
+	branch := branchOf(chainOf(g.rows, parent))
 	switch {
 	case row.Parent != "" && row.Parent != parent && parent != uptane.RoleTargets:
 		return fmt.Sprintf("%s delegates to that name already; a name belongs to one role", row.Parent)
@@ -144,8 +161,10 @@ func (g *grower) against(row delegationRow, role, parent uptane.Role, depth, inB
 		return fmt.Sprintf("it is %d roles below the top level, clients follow %d", depth, uptane.MaxDelegationDepth)
 	case row.Role == "" && len(g.rows) >= maxRoles:
 		return fmt.Sprintf("there are %d roles already, of at most %d", len(g.rows), maxRoles)
-	case inBranch >= maxBranch && row.Branch != branchOf(chainOf(g.rows, parent)):
-		return fmt.Sprintf("there are %d roles below %s already, of at most %d", inBranch, branchOf(chainOf(g.rows, parent)), maxBranch)
+	case taken.own >= maxBranch && row.Branch != branch:
+		return fmt.Sprintf("there are %d roles below %s already, of at most %d", taken.own, branch, maxBranch)
+	case branch != "" && row.Branch == "" && taken.all >= maxBranches:
+		return fmt.Sprintf("there are %d roles below others already, of at most %d; the rest is kept for those that targets delegate to", taken.all, maxBranches)
 	}
 	return ""
 }

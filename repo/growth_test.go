@@ -45,6 +45,33 @@ func TestASupplierTakesNoMoreThanItsShare(t *testing.T) {
 	w.sees(s, map[string]bool{"modest/1": true})
 }
 
+// Suppliers who agree to use up all roles there can be leave a quarter to the operator.
+func TestSuppliersTogetherLeaveRoom(t *testing.T) {
+	const suppliers, share = 12, 256
+	w, s := newWorld(t, dbtest.SQLite(t))
+	top := w.pull(s)
+	var greedy []*supplier
+	for i := range suppliers + 1 {
+		one := w.supplier(uptane.Role(fmt.Sprint("greedy", i)))
+		top.delegate(one, false, fmt.Sprintf("greedy%d/*", i))
+		greedy = append(greedy, one)
+	}
+	top.mustPush(s)
+	child := w.supplier("child")
+	for i, one := range greedy {
+		for n := range share {
+			child.role = uptane.Role(fmt.Sprintf("g%d-%d", i, n))
+			delegate(t, &one.payload, child, false, fmt.Sprintf("greedy%d/*", i))
+		}
+		if i < suppliers {
+			one.mustPush(s)
+			continue
+		}
+		wantFault(t, one.push(s), repo.ErrDelegatedTarget, "delegation g12-0: there are 3072 roles below others already")
+	}
+	w.pull(s).delegate(w.supplier("another"), false, "another/*").mustPush(s)
+}
+
 // A supplier delegates to a name that the operator wants to use. The name is the
 // operator's, the supplier's images stay, and later pushes are not held up by what
 // the supplier still says.
