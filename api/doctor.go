@@ -119,10 +119,19 @@ func ofCustody(held []keys.Held) []finding {
 	return append(orWell(list, "offline_keys", "root and image targets keys are offline"), ofImported(held)...)
 }
 
-// ofImported is about private keys that another server had.
+// ofImported is about what another server left: private keys that it had, too, and
+// a key that has two roles.
 func ofImported(held []keys.Held) []finding {
 	var list []finding
+	roots := map[uptane.KeyID]bool{}
 	for _, h := range held {
+		if id := h.Key.ID(); h.Role == uptane.RoleRoot {
+			roots[id] = true
+		} else if roots[id] {
+			list = append(list, finding{Code: "shared_key", Level: levelError,
+				Text:   fmt.Sprintf("one key, %s, is of root and of %s of the %s repository: whoever releases can replace every key", short(string(id)), h.Role, h.Repository),
+				Advice: "rotate it: sealift root rotate"})
+		}
 		if !h.Imported.IsZero() {
 			list = append(list, finding{Code: "imported_key", Level: levelError,
 				Text:   fmt.Sprintf("the key of %s of the %s repository, %s, came from another server, where copies may be left", h.Role, h.Repository, short(string(h.Key.ID()))),

@@ -110,4 +110,8 @@ func TestCustodyFindings(t *testing.T) {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
 		}
 	}
+	both := []keys.Held{key(uptane.ImageRepository, uptane.RoleRoot, keys.PlaceOffline, time.Time{}), key(uptane.ImageRepository, uptane.RoleTargets, keys.PlaceOffline, time.Time{})}
+	if got := api.CustodyFindings(both); !slices.Equal(got, []string{"ok offline_keys", "error shared_key"}) {
+		t.Errorf("one key of root and targets: %q", got)
+	}
 }

@@ -47,7 +47,8 @@ func readKeyDump(dir string) (keyDump, error) {
 }
 
 // takeKeys opens the private keys that the last root names. Others, of roots that
-// were replaced, stay where they are.
+// were replaced, stay where they are. One that has two roles is refused: builds
+// would get a root key with that of the targets.
 func (r *oldRepository) takeKeys(d keyDump, onlineTargets bool) error {
 	r.absent = map[uptane.Role]int{}
 	for _, role := range importRoles() {
@@ -64,6 +65,9 @@ func (r *oldRepository) takeKeys(d keyDump, onlineTargets bool) error {
 			k, err := openKey(d, d.rows[i])
 			if err != nil {
 				return err
+			}
+			if slices.ContainsFunc(r.keys, func(other oldKey) bool { return other.key == key }) {
+				return fmt.Errorf("key %s of %s of the %s repository has another role, too, and the old server has its private half: give each role a key of its own there, and fetch everything again", key.ID(), role, r.name)
 			}
 			k.role = role
 			targets := role == uptane.RoleTargets && r.name == uptane.ImageRepository

@@ -15,8 +15,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/theupdateframework/go-tuf/v2/metadata"
+
 	"sealift/fixtures/device"
 	"sealift/fixtures/oldserver"
+	"sealift/internal/fsck"
 	"sealift/keys"
 	"sealift/uptane"
 )
@@ -179,6 +182,47 @@ func TestKeysThatAreElsewhere(t *testing.T) {
 	m.polls(car, device.Installed)
 	m.rotate(v, h, uptane.ImageRepository)
 	m.red(v, 4)
+}
+
+// TestOneKeyOfTwoRoles: a person has given root and the image targets one key of
+// his own, and the server does not have it. That stands in a root for ever: it is
+// taken, red until it is rotated. What the server has itself is refused.
+func TestOneKeyOfTwoRoles(t *testing.T) {
+	m := newMove(t, "")
+	m.polls(m.car("car", m.old.Gateway()), device.NothingNew)
+	person := oldserver.Signers(1, "person")
+	m.old.Image.Change(uptane.RoleRoot, person)
+	m.old.Image.Change(uptane.RoleTargets, person)
+	m.old.Republish()
+	m.old.Dump(m.o.dir)
+	if out, err := m.imports(); err == nil || !strings.Contains(err.Error(), "has another role, too") {
+		t.Fatalf("a key of two roles in the dump: %s, %v", out, err)
+	}
+	m.old.Image.TakeOffline(uptane.RoleTargets)
+	m.old.Dump(m.o.dir)
+	if out, err := m.imports(); err != nil {
+		t.Fatalf("%s, %v", out, err)
+	}
+	v := m.open()
+	defer func() { must(t, v.close()) }()
+	m.red(v, 6)
+	car := m.car("car", m.gateway(v))
+	m.polls(car, device.NothingNew)
+	h, key := m.home("image"), person.Keys[0]
+	public, err := uptane.NewKey(key.Public())
+	must(t, err)
+	must(t, h.Keys().ImportPair("person", []byte(oldserver.Plain(key)), public, true))
+	m.release(v, h, "app-2")
+	must(t, h.EditRoot(func(root *metadata.RootType) error { root.Expires = root.Expires.Add(time.Hour); return nil }))
+	m.publishRoot(v, h, uptane.ImageRepository, "person") // the next root may have it, too
+	m.assign(v, car, "app-2")
+	m.polls(car, device.Installed)
+	must(t, v.verify(t.Context(), fsck.New(func(d fsck.Damage) { t.Errorf("fsck: %s", d) })))
+	m.rotate(v, h, uptane.ImageRepository)
+	m.red(v, 4)
+	m.release(v, h, "app-3")
+	m.assign(v, car, "app-3")
+	m.polls(car, device.Installed)
 }
 
 // TestImagesOfEveryStorage: as a folder of the old server, as a container of a

@@ -341,7 +341,14 @@ func (m *move) rotate(v *services, h *home.Home, repository uptane.Repository) {
 		must(m.t, err)
 		must(m.t, h.EditRoot(func(root *metadata.RootType) error { return home.ReplaceKeys(root, role, key) }))
 	}
-	signed, err := h.SignRoot(ctx, home.Signing{Keys: append(old, "new-root")})
+	m.publishRoot(v, h, repository, append(old, "new-root")...)
+}
+
+// publishRoot signs the root of a home, and publishes it.
+func (m *move) publishRoot(v *services, h *home.Home, repository uptane.Repository, names ...string) {
+	m.t.Helper()
+	ctx := m.t.Context()
+	signed, err := h.SignRoot(ctx, home.Signing{Keys: names})
 	must(m.t, err)
 	if repository == uptane.ImageRepository {
 		must(m.t, v.Repo.PutRoot(ctx, defaultNamespace, signed.Uptane))

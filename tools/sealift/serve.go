@@ -130,7 +130,8 @@ func (v *services) listen(ctx context.Context, s settings, c api.Config, certifi
 	}
 	peopleTLS := apiTLS(deviceTLS, certificates)
 	if len(own) > 0 {
-		deviceTLS.GetCertificate, deviceTLS.Certificates = nil, own
+		s.warnOfName(own[0].Leaf, log)
+		deviceTLS = gatewayTLS(deviceTLS, own[0], names)
 	}
 	all := []*listener{
 		{name: "gateway", forWho: "devices, TLS with their certificates", server: web.Server(devices, log)},
@@ -162,34 +163,6 @@ func monitoring(s settings, metrics *prometheus.Registry) http.Handler {
 		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	}
 	return mux
-}
-
-// apiTLS is how the api proves itself: with the certificate it is given, or as
-// the gateway does. Clients are not asked for certificates there.
-func apiTLS(gateway *tls.Config, given []tls.Certificate) *tls.Config {
-	c := gateway.Clone()
-	c.ClientAuth = tls.NoClientCert
-	if len(given) > 0 {
-		c.GetCertificate, c.Certificates = nil, given
-	}
-	return c
-}
-
-// apiCertificates is the certificate that the api is given, if any.
-func (s settings) apiCertificates() ([]tls.Certificate, error) {
-	return givenCertificates("api", s.APICert, s.APIKey)
-}
-
-// givenCertificates reads the certificate that a listener is given, if any.
-func givenCertificates(listener, cert, key string) ([]tls.Certificate, error) {
-	if cert == "" {
-		return nil, nil
-	}
-	pair, err := tls.LoadX509KeyPair(cert, key)
-	if err != nil {
-		return nil, fmt.Errorf("reading --%s-cert and --%s-key: %w", listener, listener, err)
-	}
-	return []tls.Certificate{pair}, nil
 }
 
 // disk measures the room for what is pushed, where it is on this machine.
