@@ -26,7 +26,7 @@ type Location struct {
 // Locate answers ErrObjectMissing for an object that is not here or not
 // complete.
 func (t *TreeHub) Locate(ctx context.Context, ns uptane.Namespace, name ostree.ObjectName) (Location, error) {
-	o, err := t.store.object(ctx, ns, name)
+	o, err := t.store.object(ctx, t.store.db, ns, name)
 	if errors.Is(err, db.ErrNoRows) || err == nil && !o.complete() {
 		return Location{}, ErrObjectMissing
 	}

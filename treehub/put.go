@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jmoiron/sqlx"
 	"gocloud.dev/blob"
 	"gocloud.dev/gcerrors"
 
@@ -42,7 +43,7 @@ func (t *TreeHub) Put(ctx context.Context, ns uptane.Namespace, up Upload, r io.
 	if up.Size > MaxObject {
 		return ErrObjectTooLarge.Withf("%d bytes, of at most %d", up.Size, int64(MaxObject))
 	}
-	o, err := t.store.object(ctx, ns, up.Name)
+	o, err := t.store.object(ctx, t.store.db, ns, up.Name)
 	if err != nil && !errors.Is(err, db.ErrNoRows) {
 		return fmt.Errorf("looking for %s of %s: %w", up.Name, ns, err)
 	}
@@ -75,15 +76,30 @@ func (t *TreeHub) Put(ctx context.Context, ns uptane.Namespace, up Upload, r io.
 func (t *TreeHub) afterAccident(ctx context.Context, ns uptane.Namespace, name ostree.ObjectName, generation string, accident error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleaning)
 	defer cancel()
-	o, err := t.store.object(ctx, ns, name)
+	var o object
+	err := t.store.db.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+		// The transaction may not be over yet: its locks tell.
+		_, err := t.store.want(ctx, tx, ns, []string{name.String()})
+		if err == nil {
+			o, err = t.store.object(ctx, tx, ns, name)
+		}
+		if err == nil {
+			err = errSeen // and nothing is kept
+		}
+		return err
+	})
 	switch {
-	case err == nil && o.Generation == generation:
+	case !errors.Is(err, errSeen): // nobody can say
+	case o.Generation == generation:
 		return nil
-	case err == nil, errors.Is(err, db.ErrNoRows):
+	default:
 		t.discard(ctx, blobKey(ns, name, generation))
 	}
 	return fmt.Errorf("entering %s of %s: %w", name, ns, accident)
 }
+
+// errSeen ends a transaction that was to find something out.
+var errSeen = errors.New("seen")
 
 func mutable(name ostree.ObjectName) bool { return name.Type == ostree.TypeCommitMeta }
 

@@ -35,9 +35,9 @@ func (o object) stored() bool   { return o.Generation != "" }
 func (o object) complete() bool { return o.Lacks == 0 }
 
 // object returns db.ErrNoRows for a name nobody ever mentioned.
-func (s store) object(ctx context.Context, ns uptane.Namespace, name ostree.ObjectName) (object, error) {
+func (s store) object(ctx context.Context, q sqlx.QueryerContext, ns uptane.Namespace, name ostree.ObjectName) (object, error) {
 	var o object
-	err := s.db.GetContext(ctx, &o, `
+	err := sqlx.GetContext(ctx, q, &o, `
 		SELECT name, generation, size, lacks FROM treehub_object
 		WHERE namespace = $1 AND name = $2`, ns, name.String())
 	return o, err

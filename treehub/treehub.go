@@ -132,7 +132,7 @@ func (t *TreeHub) Missing(ctx context.Context, ns uptane.Namespace, names []ostr
 // commit is complete.
 func (t *TreeHub) RequireComplete(ctx context.Context, ns uptane.Namespace, commit ostree.Checksum) error {
 	name := ostree.ObjectName{Checksum: commit, Type: ostree.TypeCommit}
-	o, err := t.store.object(ctx, ns, name)
+	o, err := t.store.object(ctx, t.store.db, ns, name)
 	switch {
 	case errors.Is(err, db.ErrNoRows), err == nil && !o.stored():
 		return ErrCommitMissing.Withf("%s is not stored", name)

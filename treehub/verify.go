@@ -115,7 +115,7 @@ func (v verification) read(ctx context.Context, name ostree.ObjectName, o object
 	key := blobKey(v.ns, name, o.Generation)
 	r, err := v.bucket.NewReader(ctx, key, nil)
 	if gcerrors.Code(err) == gcerrors.NotFound {
-		now, again := v.store.object(ctx, v.ns, name)
+		now, again := v.store.object(ctx, v.store.db, v.ns, name)
 		if again != nil && !errors.Is(again, db.ErrNoRows) {
 			return ostree.Result{}, false, again
 		}
