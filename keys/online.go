@@ -115,7 +115,14 @@ func (v *Vault) discard(ctx context.Context, made ...madeKey) {
 		if !isPackedURI(k.packed) {
 			continue
 		}
-		rows, err := v.store.onlineKeys(ctx, v.store.db, k.Namespace, k.Repository)
+		var rows []onlineKeyRow
+		err := v.store.db.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) (err error) {
+			// Waits for a transaction of which nobody knows yet how it ends.
+			if err = v.store.renewStamp(ctx, tx, k.Namespace, stampRoots); err == nil {
+				rows, err = v.store.onlineKeys(ctx, tx, k.Namespace, k.Repository)
+			}
+			return err
+		})
 		if err == nil && held(rows, k.Role, k.Key) {
 			continue
 		}
