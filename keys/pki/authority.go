@@ -59,10 +59,15 @@ func NewDeviceRoot(now time.Time, name string) (Authority, error) {
 	return newAuthority(now, name, RootLife, Authority{}, func(c *x509.Certificate) { c.MaxPathLen = 1 })
 }
 
-// NewServerIntermediate makes an intermediate below a server root. It issues
-// server certificates only.
+// NewServerIntermediate makes an intermediate below a server root that lasts for
+// ServerAuthorityLife. It issues server certificates only.
 func NewServerIntermediate(now time.Time, name string, root Authority) (Authority, error) {
-	return newAuthority(now, name, ServerAuthorityLife, root, func(c *x509.Certificate) {
+	return NewServerIntermediateFor(now, name, root, ServerAuthorityLife)
+}
+
+// NewServerIntermediateFor is [NewServerIntermediate] for another life.
+func NewServerIntermediateFor(now time.Time, name string, root Authority, life time.Duration) (Authority, error) {
+	return newAuthority(now, name, life, root, func(c *x509.Certificate) {
 		c.MaxPathLenZero = true
 		c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	})

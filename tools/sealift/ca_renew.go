@@ -20,20 +20,35 @@ import (
 	"sealift/uptane"
 )
 
+// minCADays is the least life of a CA: people are told of its end 30 days ahead.
+const minCADays = 45
+
 // newCARenew is `sealift ca renew`.
 func newCARenew() *cobra.Command {
 	var offline, namespace string
+	var days int
 	c := withData(&cobra.Command{
 		Use: "renew server|device --offline DIR", Short: "Issue a new intermediate CA from the offline root (the server must be stopped)", Args: args(cobra.ExactArgs(1)),
 		Long: `Issues a new intermediate from the root in the offline folder, for the certificates that the server
 shows (server) or gives to devices (device). Do it before the old one ends, which sealift expiry
 forecasts, or when its key is stolen. Devices need nothing: they trust the root, and their own
 certificates stay good. SEALIFT_PASSPHRASE, SEALIFT_PASSPHRASE_FILE or one that is asked for opens the
-root's key. Start the server afterwards, where there are several all of them.`,
+root's key. Start the server afterwards, where there are several all of them.
+
+No device asks whether a certificate was revoked: whoever has stolen the server's intermediate can show
+himself as the server until it ends. --days makes that sooner, at the price of renewing it as often.`,
 		Example: `  sealift ca renew server --offline /media/sealift-offline
+  sealift ca renew server --days 180 --offline /media/sealift-offline
   sealift ca renew device --offline /media/sealift-offline`,
 	}, func(c *cobra.Command, given []string, _ settings, v *services) error {
-		r := renewal{v: v, offline: offline, phrases: &home.Passphrases{Getenv: os.Getenv, Names: []string{"SEALIFT_PASSPHRASE"}, Prompt: prompt()}}
+		life := pki.ServerAuthorityLife
+		if c.Flags().Changed("days") {
+			life = time.Duration(days) * 24 * time.Hour
+			if given[0] != "server" || days < minCADays || life > pki.ServerAuthorityLife {
+				return usage(fmt.Errorf("--days is for the server's CA, from %d to %d", minCADays, int(pki.ServerAuthorityLife.Hours()/24)))
+			}
+		}
+		r := renewal{v: v, offline: offline, life: life, phrases: &home.Passphrases{Getenv: os.Getenv, Names: []string{"SEALIFT_PASSPHRASE"}, Prompt: prompt()}}
 		switch given[0] {
 		case "server":
 			return r.server(c.Context(), c.OutOrStdout())
@@ -44,6 +59,7 @@ root's key. Start the server afterwards, where there are several all of them.`,
 	})
 	c.Flags().StringVar(&offline, "offline", "./sealift-offline", "folder of the offline keys, as init made it")
 	c.Flags().StringVar(&namespace, "namespace", string(defaultNamespace), "namespace whose device CA is renewed")
+	c.Flags().IntVar(&days, "days", 0, "how long the server's new CA lasts (default: three years)")
 	return c
 }
 
@@ -51,6 +67,7 @@ root's key. Start the server afterwards, where there are several all of them.`,
 type renewal struct {
 	v       *services
 	offline string
+	life    time.Duration // of the server's
 	phrases *home.Passphrases
 }
 
@@ -66,7 +83,7 @@ func (r renewal) server(ctx context.Context, w io.Writer) error {
 	if !known[0].Equal(root.Cert) {
 		return r.foreign()
 	}
-	issuer, err := pki.NewServerIntermediate(time.Now(), "Sealift server", root)
+	issuer, err := pki.NewServerIntermediateFor(time.Now(), "Sealift server", root, r.life)
 	if err != nil {
 		return err
 	}
