@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -134,12 +135,12 @@ func TestRootFarAhead(t *testing.T) {
 func TestEndlessRoot(t *testing.T) {
 	r := newRepository(t, false)
 	s := builder(t, r)
-	sent := 0
+	var sent atomic.Int64
 	endless := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		line := []byte(strings.Repeat(" ", 64<<10))
 		for range 1000 {
 			n, err := w.Write(line)
-			if sent += n; err != nil {
+			if sent.Add(int64(n)); err != nil {
 				return
 			}
 		}
@@ -150,8 +151,8 @@ func TestEndlessRoot(t *testing.T) {
 		s.fails(3, "larger than 262144 bytes", line+" -r a -h $D")
 	}
 	endless.Close()
-	if sent > 20<<20 {
-		t.Errorf("%d bytes were sent", sent)
+	if n := sent.Load(); n > 20<<20 {
+		t.Errorf("%d bytes were sent", n)
 	}
 }
 

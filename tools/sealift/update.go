@@ -120,6 +120,9 @@ func (k *client) device(ctx context.Context, device string, wait bool) (deviceAn
 	for told := false; ; told = true {
 		var d deviceAnswer
 		_, err := k.get(ctx, devicePath(device), &d)
+		if told && ctx.Err() != nil { // the time was up while the server was asked again
+			return d, fmt.Errorf("waiting for it to provision itself: %w", ctx.Err())
+		}
 		var refusal *apiError
 		absent := errors.As(err, &refusal) && refusal.Code == "missing_device" || err == nil && d.ActivatedAt == nil
 		if !wait || !absent {
