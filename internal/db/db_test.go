@@ -157,6 +157,15 @@ func TestTxInsideTxFailsAtOnce(t *testing.T) {
 			if d.Tx(ctx, func(context.Context, *sqlx.Tx) error { return nil }) == nil {
 				t.Error("a transaction inside a transaction must fail")
 			}
+			var n int
+			for how, err := range map[string]error{
+				"of one": d.GetContext(ctx, &n, `SELECT 1`), "of all": d.SelectContext(ctx, new([]int), `SELECT 1`),
+				"for somebody": sqlx.GetContext(ctx, d, &n, `SELECT 1`), "of all for somebody": sqlx.SelectContext(ctx, d, new([]int), `SELECT 1`),
+			} {
+				if err == nil {
+					t.Errorf("a lone read %s inside a transaction must fail", how)
+				}
+			}
 			_, err := tx.ExecContext(ctx, insert, "default", "a", 1, true, nil)
 			return err
 		})
@@ -297,6 +306,35 @@ func count(t *testing.T, d *db.DB) (n int) {
 
 // TestCheckReadsTheFile turns bytes in the middle of the file: the engine
 // finds pages or indexes that contradict themselves.
+// A database without room says so, keeps nothing of what did not fit, and goes on
+// when there is room.
+func TestFullDatabase(t *testing.T) {
+	d, ctx := dbtest.SQLite(t), t.Context()
+	exec := func(query string, args ...any) error {
+		_, err := d.ExecContext(ctx, query, args...)
+		return err
+	}
+	if err := errors.Join(exec(`CREATE TABLE heap (n BIGINT PRIMARY KEY, load BYTEA NOT NULL)`), exec(`PRAGMA max_page_count = 50`)); err != nil {
+		t.Fatal(err)
+	}
+	grow := func(ctx context.Context, tx *sqlx.Tx) (err error) {
+		for n := 0; n < 100 && err == nil; n++ {
+			_, err = tx.ExecContext(ctx, `INSERT INTO heap (n, load) VALUES ($1, $2)`, n, make([]byte, 4096))
+		}
+		return err
+	}
+	if err := d.Tx(ctx, grow); !db.IsFull(err) || db.IsFull(nil) || db.IsFull(db.ErrExists) {
+		t.Errorf("growing beyond its bound: %v", err)
+	}
+	var n int
+	if err := errors.Join(d.GetContext(ctx, &n, `SELECT count(*) FROM heap`), exec(`PRAGMA max_page_count = 5000`)); err != nil || n != 0 {
+		t.Errorf("%d rows are there, %v", n, err)
+	}
+	if err := d.Tx(ctx, grow); err != nil {
+		t.Errorf("with room: %v", err)
+	}
+}
+
 func TestCheckReadsTheFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.db")
 	d, err := db.Open(t.Context(), path)

@@ -23,9 +23,12 @@ const (
 	sqliteBusy       = 5 // low byte of the extended codes
 	sqlitePrimaryKey = 1555
 	sqliteUnique     = 2067
+	sqliteFull       = 13   // low byte of the extended codes
+	sqliteShmSize    = 4874 // no room for the index of the write-ahead log
 	pgUnique         = "23505"
 	pgSerialization  = "40001"
 	pgDeadlock       = "40P01"
+	pgDiskFull       = "53100"
 )
 
 // Err makes the errors of both drivers alike: a violated primary key or
@@ -41,6 +44,17 @@ func Err(err error) error {
 		return fmt.Errorf("%w: %w", ErrExists, err)
 	}
 	return err
+}
+
+// IsFull reports whether there was no room for what was to be written. SQLite does
+// not tell a quota that is used up from a disk that is broken; a full disk it does.
+func IsFull(err error) bool {
+	var pg *pq.Error
+	if errors.As(err, &pg) {
+		return pg.Code == pgDiskFull
+	}
+	var lite *sqlite.Error
+	return errors.As(err, &lite) && (lite.Code()&0xff == sqliteFull || lite.Code() == sqliteShmSize)
 }
 
 // lostRace reports whether the same transaction may well succeed next time.

@@ -8,11 +8,13 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
 
+	"sealift/internal/db"
 	"sealift/internal/fault"
 )
 
@@ -41,7 +43,8 @@ type problem struct {
 type Causer interface{ FaultCause() any }
 
 // Fail answers with err and ends the request: with the status and text of
-// its fault, or with 500 "internal error" when it is none. The answer carries
+// its fault, with [ErrFull] when it is none and says that a disk or the database is
+// full, or else with 500 "internal error". The answer carries
 // an id, also as header x-sealift-error, under which the log has err in full.
 // Under a prefix of [Config.EmptyErrors] the body is empty. When part of
 // another answer is already sent, the connection is broken off instead.
@@ -55,6 +58,9 @@ func Error(w http.ResponseWriter, r *http.Request, err error) {
 	rq := requestOf(r.Context())
 	if rq == nil { // not under New
 		rq = &request{id: uuid.NewString(), writer: &writer{ResponseWriter: w}}
+	}
+	if fault.Of(err) == nil && isFull(err) {
+		err = ErrFull.Wrap(err)
 	}
 	rq.err = err
 	if rq.writer.status != 0 {
@@ -99,6 +105,12 @@ func Error(w http.ResponseWriter, r *http.Request, err error) {
 	head.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // a client that left gets no answer
+}
+
+// isFull reports whether there was no room, on a disk, below a quota or in the
+// database, whichever service has met it.
+func isFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || db.IsFull(err)
 }
 
 // readOn reads what is left of a body. The answer comes behind it, because there

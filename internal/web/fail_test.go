@@ -4,11 +4,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/gin-gonic/gin"
@@ -39,6 +41,30 @@ func TestCauseInAFormOfItsOwn(t *testing.T) {
 		h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/x", nil))
 		if !strings.Contains(w.Body.String(), want) {
 			t.Errorf("%v: got %s, want %s", err, w.Body, want)
+		}
+	}
+}
+
+// No room is told as that, whoever has met it; a fault keeps its own words.
+func TestNoRoomIsTold(t *testing.T) {
+	full := &fs.PathError{Op: "write", Path: "/secret/place", Err: syscall.ENOSPC}
+	refused := fault.New(fault.Invalid, "refused", "refused")
+	for err, want := range map[error]string{
+		fmt.Errorf("storing: %w", full):               "507 storage_full",
+		fmt.Errorf("storing: %w", syscall.EDQUOT):     "507 storage_full",
+		fmt.Errorf("storing: %w", syscall.EIO):        "500 internal_server_error",
+		fmt.Errorf("reading: %w", refused.Wrap(full)): "400 refused",
+	} {
+		h, setup := web.New(web.Config{Routes: []web.Route{{Method: "PUT", Pattern: "/x", Permission: web.Public,
+			Handler: func(c *gin.Context) { web.Fail(c, err) }}}, Log: slog.New(slog.DiscardHandler)})
+		if setup != nil {
+			t.Fatal(setup)
+		}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest(http.MethodPut, "/x", nil))
+		var told struct{ Code string }
+		if json.Unmarshal(w.Body.Bytes(), &told); fmt.Sprint(w.Code, " ", told.Code) != want || strings.Contains(w.Body.String(), "secret") {
+			t.Errorf("%v: got %d %s, want %s", err, w.Code, w.Body, want)
 		}
 	}
 }

@@ -53,6 +53,8 @@ var (
 	ErrForbidden = fault.New(fault.Forbidden, "forbidden", "not allowed for this caller")
 	// ErrInvalid: the body or a parameter has the wrong form.
 	ErrInvalid = fault.New(fault.Invalid, "invalid_entity", "the request is malformed")
+	// ErrFull: what stores data has no room left. Nothing of the request is kept.
+	ErrFull = fault.New(fault.Full, "storage_full", "the server has no room left to store this")
 	// ErrTooLarge: the body is over the limit of its route.
 	ErrTooLarge = fault.New(fault.TooLarge, "body_too_large", "the body of the request is too large")
 

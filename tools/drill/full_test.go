@@ -33,7 +33,7 @@ func TestDiskFull(t *testing.T) {
 	s.stop() // leaves no space in the write-ahead log that could be used again
 	s.start()
 	ballast := filepath.Join(dir, "ballast")
-	n := play(t, trouble{name: "disk-full", noWrites: true,
+	n := play(t, trouble{name: "disk-full", noWrites: true, told: "507 storage_full",
 		begin: func() { fill(t, ballast) },
 		end:   func() { must(t, os.Remove(ballast)) },
 	}, s)

@@ -27,6 +27,8 @@ type trouble struct {
 	begin, end func()
 	// What is not possible meanwhile.
 	noWrites, noReads, noBlobs bool
+	// How it is told, as status and code; "" is any of 5xx.
+	told string
 }
 
 // scene is what one server is asked while there is trouble: everybody who writes
@@ -193,6 +195,9 @@ func (tr trouble) check(t *testing.T, what string, a answer) {
 	t.Helper()
 	if a.status < 500 || a.header == "" || a.told != a.header {
 		t.Errorf("%s: %s: status %d, error id %q in the header, body %.200s; want 5xx and the id in both", tr.name, what, a.status, a.header, a.body)
+	}
+	if told := fmt.Sprint(a.status, " ", a.code); tr.told != "" && told != tr.told {
+		t.Errorf("%s: %s: %s, want %s", tr.name, what, told, tr.told)
 	}
 }
 

@@ -130,14 +130,15 @@ func bodyOf(r *http.Request) []byte {
 type answer struct {
 	status       int
 	header, told string // the id of the error, in the header and in the body
+	code         string // of the error
 	body         []byte
 }
 
 func answerOf(res *http.Response, body []byte) answer {
 	a := answer{status: res.StatusCode, header: res.Header.Get("x-sealift-error"), body: body}
-	var problem struct{ ErrorID string }
+	var problem struct{ Code, ErrorID string }
 	if json.Unmarshal(body, &problem) == nil {
-		a.told = problem.ErrorID
+		a.told, a.code = problem.ErrorID, problem.Code
 	}
 	return a
 }
