@@ -227,6 +227,7 @@ func movedFleet(t *testing.T) string {
 	late.once(t)
 	m.old.Offer("truck-22c", "truck-22c-sensor-1", "sensor", "sensor-1")
 	late.once(t)
+	never := newBoard(t, m.server, boardOptions{name: "truck-22e", hwid: "board"}) // in a warehouse
 	fleet := []*board{early, made, late}
 	before, seen := map[*board]string{}, map[*board]map[string]int{}
 	for _, b := range fleet {
@@ -277,5 +278,9 @@ func movedFleet(t *testing.T) string {
 	fresh := newBoard(t, m.server, boardOptions{name: "truck-22d", hwid: "board"})
 	fresh.once(t)
 	m.installs(t, fresh, map[string]string{"board": "app-3"})
+	mark := m.log.mark()
+	stop := never.daemon(t)
+	eventually(t, "the old shared certificate is refused", func() bool { return m.log.saw(mark, "POST /devices 403") > 0 })
+	stop()
 	return fmt.Sprintf("%d devices, %d red keys replaced, no certificate changed", len(fleet), red)
 }
