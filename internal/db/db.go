@@ -41,7 +41,6 @@ const (
 )
 
 // DB is an open database. Its methods are safe for concurrent use.
-// Reads go through the embedded sqlx.DB.
 type DB struct {
 	*sqlx.DB
 	write   *sqlx.DB // SQLite: a pool of one; PostgreSQL: the same as DB
@@ -100,9 +99,14 @@ func (d *DB) Close() error {
 	return err
 }
 
-// errNested is a bug of ours: on SQLite the inner writer would wait for the
-// outer one for ever, so it is refused on both engines.
-var errNested = errors.New("writing outside the transaction at hand: use its *sqlx.Tx")
+// Two bugs of ours. On SQLite the inner writer would wait for the outer one for
+// ever, so it is refused on both engines. Who reads on another connection does not
+// see what the transaction wrote, and as many of them as there are connections wait
+// for one another for ever.
+var (
+	errNested  = errors.New("writing outside the transaction at hand: use its *sqlx.Tx")
+	errOutside = errors.New("reading outside the transaction at hand: use its *sqlx.Tx")
+)
 
 type inTx struct{}
 
@@ -125,6 +129,41 @@ func (d *DB) NamedExecContext(ctx context.Context, query string, arg any) (sql.R
 	return d.write.NamedExecContext(ctx, query, arg)
 }
 
+// GetContext reads one row, as sqlx does. It fails inside the function of a
+// [DB.Tx] whose context it is given, as its sisters do.
+func (d *DB) GetContext(ctx context.Context, dest any, query string, args ...any) error {
+	if nested(ctx) {
+		return errOutside
+	}
+	return d.DB.GetContext(ctx, dest, query, args...)
+}
+
+// SelectContext reads all rows.
+func (d *DB) SelectContext(ctx context.Context, dest any, query string, args ...any) error {
+	if nested(ctx) {
+		return errOutside
+	}
+	return d.DB.SelectContext(ctx, dest, query, args...)
+}
+
+// QueryxContext reads row by row.
+func (d *DB) QueryxContext(ctx context.Context, query string, args ...any) (*sqlx.Rows, error) {
+	if nested(ctx) {
+		return nil, errOutside
+	}
+	return d.DB.QueryxContext(ctx, query, args...)
+}
+
+// QueryRowxContext reads one row; what is wrong is told when it is scanned.
+func (d *DB) QueryRowxContext(ctx context.Context, query string, args ...any) *sqlx.Row {
+	if nested(ctx) {
+		dead, cancel := context.WithCancel(ctx)
+		cancel()
+		ctx = dead
+	}
+	return d.DB.QueryRowxContext(ctx, query, args...)
+}
+
 const (
 	maxTries  = 10
 	firstWait = 2 * time.Millisecond
@@ -135,8 +174,8 @@ const (
 // lost against another (serialization failure, deadlock) is run again, so fn
 // may be called several times and must keep its effects inside tx.
 //
-// Hand the context fn receives to whatever fn calls: a second Tx or lone
-// write under it fails instead of waiting for itself.
+// Hand the context fn receives to whatever fn calls: a second Tx, a lone write or
+// a lone read under it fails instead of waiting for itself.
 func (d *DB) Tx(ctx context.Context, fn func(ctx context.Context, tx *sqlx.Tx) error) error {
 	if nested(ctx) {
 		return errNested
