@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -56,22 +55,6 @@ func run(t *testing.T, setUp func(*testscript.Env) error, engine string, scripts
 			"gotuf": tuf.gotuf, "tufjs": tuf.js,
 		},
 	})
-}
-
-// build makes the programs as a user would, once for all scripts.
-func build(t *testing.T) string {
-	bin := t.TempDir()
-	c := exec.CommandContext(t.Context(), "go", "build", "-o", bin+"/", "./sealift", "./garage-push", "./garage-sign")
-	c.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := c.CombinedOutput(); err != nil {
-		t.Fatalf("building the programs: %v\n%s", err, out)
-	}
-	for alias, program := range map[string]string{"garage-check": "garage-push", "garage-deploy": "garage-push", "uptane-sign": "garage-sign"} {
-		if err := os.Symlink(program, filepath.Join(bin, alias)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return bin
 }
 
 // curlrc makes curl trust the script's server, print the status behind the

@@ -79,7 +79,7 @@ func TestMain(m *testing.M) {
 	if real := os.Getenv(realServer); real != "" && filepath.Base(os.Args[0]) == "sealift" {
 		os.Exit(beSealift(real, os.Args[1:]))
 	}
-	os.Exit(m.Run())
+	os.Exit(inFolder(m.Run))
 }
 
 // beSealift runs two servers for one that is asked for, and hands every other

@@ -11,7 +11,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// buildWithTokens makes the programs that know PKCS#11 tokens.
+// buildWithTokens returns the folder of the programs that know PKCS#11 tokens.
 func buildWithTokens(t *testing.T) string {
 	t.Helper()
 	for _, tool := range []string{"softhsm2-util", "gcc"} {
@@ -22,11 +22,9 @@ func buildWithTokens(t *testing.T) string {
 			t.Skipf("%s is not installed", tool)
 		}
 	}
-	bin := t.TempDir()
-	c := exec.CommandContext(t.Context(), "go", "build", "-tags", "pkcs11", "-o", bin+"/", "./sealift", "./garage-push", "./garage-sign")
-	c.Env = append(os.Environ(), "CGO_ENABLED=1")
-	if out, err := c.CombinedOutput(); err != nil {
-		t.Fatalf("building the programs: %v\n%s", err, out)
+	bin, err := withTokens()
+	if err != nil {
+		t.Fatal(err)
 	}
 	return bin
 }

@@ -38,7 +38,7 @@ var (
 
 func build(tool string) (string, error) {
 	path := filepath.Join(os.Getenv(binFolder), tool)
-	c := exec.Command("go", "build", "-o", path, "../"+tool)
+	c := exec.Command("go", "build", "-ldflags", "-s -w", "-o", path, "../"+tool)
 	c.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := c.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building %s: %w\n%s", tool, err, out)
