@@ -32,5 +32,8 @@
 //     validly signed, or not the next, ends every cycle until there is a right one.
 //   - A new Secondary begins with the first root: whatever a Primary has not stored
 //     it asks the server for.
+//   - A role of a root that it does not know it calls invalid in its log, each time it
+//     reads the root, and ignores.
+//   - Versions may leap: what another server counted from 1 goes on in the millions.
 //   - PKCS #12 with PBMAC1 it cannot read, and says only "Could not parse file".
 package interop

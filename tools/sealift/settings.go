@@ -67,7 +67,7 @@ func settingFlags(s *settings) *pflag.FlagSet {
 	f.BoolVar(&s.Dev, "dev", false, "allow localhost as the only name; for trying out")
 	f.StringVar(&s.APICert, "api-cert", "", "certificate for the api instead of one of the server's own CA")
 	f.StringVar(&s.APIKey, "api-key", "", "key of --api-cert")
-	f.StringVar(&s.GatewayCert, "gateway-cert", "", "certificate chain for devices instead of one of the server's own CA: for devices that trust the CA of a server that this one replaces")
+	f.StringVar(&s.GatewayCert, "gateway-cert", "", "certificate chain that devices of a server which this one replaces trust; those that ask for a host name which it does not have, and --gateway-url has, are shown one of our own CA")
 	f.StringVar(&s.GatewayKey, "gateway-key", "", "key of --gateway-cert")
 	f.StringSliceVar(&s.RecordHeads, "record-heads", nil, "where heads of the record go: stdout, the URL of a webhook or of a bucket (repeatable)")
 	f.BoolVar(&s.PrivateRemotes, "private-remotes", false, "fetch delegations and images from private and local addresses, too, when somebody with a token for signing asks for it")
