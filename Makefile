@@ -24,6 +24,7 @@ check:
 	go vet ./...
 	go vet -tags aktualizr ./tools/interop
 	CGO_ENABLED=1 go vet -tags pkcs11 ./internal/hsm ./keys ./tools ./tools/garage-sign
+	go vet -tags awskms ./tools/garage-sign
 	@go -C .ci/tools build -o ../../$(BIN)/staticcheck honnef.co/go/tools/cmd/staticcheck
 	$(BIN)/staticcheck -checks inherit,-ST1005 ./...
 	$(MAKE) --no-print-directory build

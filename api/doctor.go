@@ -53,6 +53,10 @@ func (s *server) checks(ctx context.Context, ns uptane.Namespace) ([]finding, er
 	if err != nil {
 		return nil, err
 	}
+	away, err := s.vault.Unusable(ctx, ns, true)
+	if err != nil {
+		return nil, err
+	}
 	image, err := s.imageStatus(ctx, ns, 0)
 	if err != nil {
 		return nil, err
@@ -68,6 +72,7 @@ func (s *server) checks(ctx context.Context, ns uptane.Namespace) ([]finding, er
 	return slices.Concat(
 		ofEnds(things),
 		ofCustody(held),
+		orWell(ofAway(away), "signing_keys", "the server can use every key that it signs with"),
 		orWell(ofTrust(image), "targets_trusted", "the signed targets are signed by the keys of the root"),
 		orWell(ofTUF(image.TUF), "tuf", tufWords(image.TUF)),
 		orWell(ofSizes(image.walls), "sizes", "all metadata are small enough for devices"),
@@ -139,6 +144,18 @@ func ofImported(held []keys.Held) []finding {
 		}
 	}
 	return list
+}
+
+// ofAway is about online keys in tokens and key services that do not sign now. What is
+// signed already is served until it ends.
+func ofAway(list []keys.Unusable) []finding {
+	return mapped(list, func(u keys.Unusable) finding {
+		return finding{Code: "signing_key_unavailable", Level: levelError,
+			Text: fmt.Sprintf("the server cannot sign as %s of the %s repository: its key %s is at %s: %v",
+				u.Role, u.Repository, short(string(u.Key.ID())), u.Place, u.Err),
+			Advice: fmt.Sprintf("nothing new is published until it can: see to the token or key service, or give the role another key: sealift root rotate --role %s --repository %s", u.Role, u.Repository),
+		}.since(u.Since)
+	})
 }
 
 // ofDisk is about the room for what is pushed.

@@ -30,7 +30,7 @@ type forecast struct {
 	Namespace uptane.Namespace `json:"namespace"`
 	Time      time.Time        `json:"time"`
 	Things    []expiring       `json:"things"` // what people must act on first, by their end; then what the server renews
-	Keys      []finding        `json:"keys"`   // that should be replaced whatever their role's end
+	Keys      []finding        `json:"keys"`   // that cannot be used, or should be replaced whatever their role's end
 	Policy    policyJSON       `json:"policy"`
 }
 
@@ -88,6 +88,11 @@ func (s *server) getExpiry(c *gin.Context) {
 	if err == nil {
 		held, err = s.vault.Custody(ctx, ns)
 		out.Keys = append([]finding{}, ofImported(held)...)
+	}
+	if err == nil {
+		var away []keys.Unusable
+		away, err = s.vault.Unusable(ctx, ns, false)
+		out.Keys = append(out.Keys, ofAway(away)...)
 	}
 	if err != nil {
 		web.Fail(c, err)

@@ -45,10 +45,11 @@ func (g *Guardian) all(ctx context.Context, fn func(uptane.Namespace, []expiring
 }
 
 // Announce says in the log what has ended or ends in 30, 14, 7 days or one. Each
-// step of each end is said once, over all replicas and restarts. Call it now and
-// then, at least once a day.
+// step of each end is said once, over all replicas and restarts. What keys cannot be
+// used, so that nothing is renewed, is said each time. Call it now and then, at least
+// once a day.
 func (g *Guardian) Announce(ctx context.Context) error {
-	var all error
+	all := g.ask(ctx)
 	err := g.all(ctx, func(ns uptane.Namespace, things []expiring) {
 		now := g.s.now()
 		for _, e := range things {
@@ -66,6 +67,19 @@ func (g *Guardian) Announce(ctx context.Context) error {
 		}
 	})
 	return errors.Join(err, all)
+}
+
+// ask looks for keys in tokens and key services that cannot be used.
+func (g *Guardian) ask(ctx context.Context) error {
+	list, err := g.s.access.Namespaces(ctx)
+	for _, ns := range list {
+		away, asked := g.s.vault.Unusable(ctx, ns, true)
+		err = errors.Join(err, asked)
+		for _, f := range ofAway(away) {
+			g.s.log.ErrorContext(ctx, "nothing can be renewed", "namespace", ns, "since", f.Since, "text", f.Text, "advice", f.Advice)
+		}
+	}
+	return err
 }
 
 func (g *Guardian) say(ctx context.Context, e expiring, days int) {

@@ -229,7 +229,11 @@ func (s *server) serverFindings(ctx context.Context, ns uptane.Namespace, st sta
 	if err != nil {
 		return nil, err
 	}
-	list = append(append(append(list, update...), shared...), ofRecovery(restored)...)
+	away, err := s.vault.Unusable(ctx, ns, false)
+	if err != nil {
+		return nil, err
+	}
+	list = slices.Concat(list, ofAway(away), update, shared, ofRecovery(restored))
 	list = append(list, s.ofStrangers(restored.Lasts)...)
 	return byUrgency(append([]finding{}, list...)), nil
 }

@@ -84,7 +84,11 @@ func (v *Vault) requireServable(ctx context.Context, state *rootState, next next
 		if !next.roles[row.Role].has(key) {
 			continue
 		}
-		if _, err := v.openOnline(ctx, state, row, key); err != nil {
+		_, uri, err := v.openOnline(ctx, state, row, key)
+		if err == nil && uri != "" {
+			err = v.seals.away.try(uri, key)
+		}
+		if err != nil {
 			why.add("key %s of %s cannot be used here: %v", key.ID(), row.Role, err)
 		}
 	}

@@ -1,14 +1,11 @@
 package keys
 
 import (
-	"bytes"
 	"crypto"
-	"crypto/rand"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"sync"
 
 	"sealift/internal/hsm"
@@ -22,10 +19,10 @@ type custodian interface {
 	// Make returns a new key of that type and what is to be stored of it. The
 	// label says to people what it is for.
 	Make(keytype, label string) (key crypto.Signer, packed []byte, err error)
-	// Open returns the key that was packed.
-	Open(packed []byte) (crypto.Signer, error)
+	// Open returns the key that was packed, whose public key is that one.
+	Open(packed []byte, public uptane.Key) (crypto.Signer, error)
 	// Discard deletes a key that was made and is not to be used. What it deletes
-	// nothing of had nothing outside of what was packed.
+	// nothing of had nothing outside of what was packed, or is not ours to delete.
 	Discard(packed []byte) error
 }
 
@@ -41,7 +38,7 @@ func (keptInDatabase) Make(keytype, _ string) (crypto.Signer, []byte, error) {
 	return key, der, err
 }
 
-func (keptInDatabase) Open(packed []byte) (crypto.Signer, error) {
+func (keptInDatabase) Open(packed []byte, _ uptane.Key) (crypto.Signer, error) {
 	key, err := x509.ParsePKCS8PrivateKey(packed)
 	if err != nil {
 		return nil, fmt.Errorf("reading private key: %w", err)
@@ -55,45 +52,47 @@ func (keptInDatabase) Open(packed []byte) (crypto.Signer, error) {
 
 func (keptInDatabase) Discard([]byte) error { return nil }
 
-// keptInToken packs the URIs of keys that never leave a PKCS#11 token. The PIN
-// comes from the environment, see package hsm. Safe for concurrent use.
-type keptInToken struct {
-	token string // where new keys are made
+// keptElsewhere packs the URIs of keys that never leave a PKCS#11 token or a key
+// service. The PIN comes from the environment, see package hsm. Safe for concurrent
+// use.
+type keptElsewhere struct {
+	place string // where new keys are
+	from  hsm.Surroundings
 
 	mu      sync.Mutex
-	opened  map[string]*tokenKey // a session each, for as long as the process lasts
-	refused error                // a PIN was; the token is left alone from then on
+	opened  map[string]crypto.Signer // of a token a session each, for as long as the process lasts
+	refused error                    // a PIN was; the token is left alone from then on
 }
 
-func newTokens(token string) (*keptInToken, error) {
-	if token != "" {
-		if _, err := hsm.In(token, "key"); err != nil {
+func newElsewhere(place string, from hsm.Surroundings) (*keptElsewhere, error) {
+	if place != "" {
+		if _, err := hsm.In(place, "key"); err != nil {
 			return nil, err
 		}
 	}
-	return &keptInToken{token: token, opened: map[string]*tokenKey{}}, nil
+	return &keptElsewhere{place: place, from: from, opened: map[string]crypto.Signer{}}, nil
 }
 
-// isPackedURI tells what keptInToken packed from a DER, which begins otherwise.
-func isPackedURI(packed []byte) bool { return bytes.HasPrefix(packed, []byte("pkcs11:")) }
+// isPackedURI tells what keptElsewhere packed from a DER, which begins otherwise.
+func isPackedURI(packed []byte) bool { return hsm.IsURI(string(packed)) }
 
-func (t *keptInToken) Make(keytype, label string) (crypto.Signer, []byte, error) {
+func (t *keptElsewhere) Make(keytype, label string) (crypto.Signer, []byte, error) {
 	bits, err := bitsOf(keytype)
 	if err != nil {
 		return nil, nil, err
 	}
-	uri, err := hsm.In(t.token, fmt.Sprintf("sealift-%s-%.8s", label, strings.ToLower(rand.Text())))
+	var uri string
+	key, err := t.careful(t.place, func() (key hsm.Key, err error) {
+		key, uri, err = hsm.Make(t.place, label, bits, t.from)
+		return key, err
+	})
 	if err != nil {
-		return nil, nil, err
-	}
-	key, err := t.careful(func() (hsm.Key, error) { return hsm.Generate(uri, bits, hsm.Surroundings{}) })
-	if err != nil {
-		return nil, nil, err
+		return nil, nil, errNoNewKey.With(err.Error())
 	}
 	return t.keep(uri, key), []byte(uri), nil
 }
 
-func (t *keptInToken) Open(packed []byte) (crypto.Signer, error) {
+func (t *keptElsewhere) Open(packed []byte, public uptane.Key) (crypto.Signer, error) {
 	uri := string(packed)
 	t.mu.Lock()
 	known := t.opened[uri]
@@ -101,33 +100,58 @@ func (t *keptInToken) Open(packed []byte) (crypto.Signer, error) {
 	if known != nil {
 		return known, nil
 	}
-	key, err := t.find(uri)
+	key, err := t.careful(uri, func() (hsm.Key, error) { return hsm.Known(uri, public.Public(), t.from) })
 	if err != nil {
 		return nil, err
 	}
 	return t.keep(uri, key), nil
 }
 
-func (t *keptInToken) Discard(packed []byte) error {
+func (t *keptElsewhere) Discard(packed []byte) error {
 	uri := string(packed)
+	if hsm.InService(uri) {
+		return nil // people have made it
+	}
 	t.mu.Lock()
 	known := t.opened[uri]
 	delete(t.opened, uri)
 	t.mu.Unlock()
-	_, err := t.careful(func() (hsm.Key, error) { return nil, hsm.Destroy(uri, hsm.Surroundings{}) })
-	if known != nil {
-		known.end()
+	_, err := t.careful(uri, func() (hsm.Key, error) { return nil, hsm.Destroy(uri, t.from) })
+	if of, ok := known.(*tokenKey); ok {
+		of.end()
 	}
 	return err
 }
 
-func (t *keptInToken) find(uri string) (hsm.Key, error) {
-	return t.careful(func() (hsm.Key, error) { return hsm.Open(uri, hsm.Surroundings{}) })
+func (t *keptElsewhere) find(uri string) (hsm.Key, error) {
+	return t.careful(uri, func() (hsm.Key, error) { return hsm.Open(uri, t.from) })
 }
 
-// careful logs in with a PIN that was refused no second time: tokens lock after a
-// few, and devices ask for signatures by the thousand.
-func (t *keptInToken) careful(open func() (hsm.Key, error)) (hsm.Key, error) {
+// try asks whether the key of a URI is there, is that one and would sign now.
+func (t *keptElsewhere) try(uri string, want uptane.Key) error {
+	key, err := t.find(uri)
+	if err != nil {
+		return err
+	}
+	return errors.Join(inPlace(key, want), key.Close())
+}
+
+// inPlace says which key is there instead of another.
+func inPlace(key crypto.Signer, want uptane.Key) error {
+	own, err := uptane.NewKey(key.Public())
+	if err == nil && own != want {
+		err = fmt.Errorf("another key, %s, is in its place", own.ID())
+	}
+	return err
+}
+
+// careful logs in to a token with a PIN that was refused no second time: tokens lock
+// after a few, and devices ask for signatures by the thousand. A key service has no
+// PIN, and nobody waits for who asks it.
+func (t *keptElsewhere) careful(uri string, open func() (hsm.Key, error)) (hsm.Key, error) {
+	if hsm.InService(uri) {
+		return open()
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.refused != nil {
@@ -142,20 +166,23 @@ func (t *keptInToken) careful(open func() (hsm.Key, error)) (hsm.Key, error) {
 }
 
 // keep returns the one opened key of a URI.
-func (t *keptInToken) keep(uri string, key hsm.Key) *tokenKey {
+func (t *keptElsewhere) keep(uri string, key hsm.Key) crypto.Signer {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if known := t.opened[uri]; known != nil {
 		_ = key.Close()
 		return known
 	}
-	t.opened[uri] = &tokenKey{tokens: t, uri: uri, public: key.Public(), key: key}
+	t.opened[uri] = key
+	if !hsm.InService(uri) {
+		t.opened[uri] = &tokenKey{tokens: t, uri: uri, public: key.Public(), key: key}
+	}
 	return t.opened[uri]
 }
 
 // tokenKey opens its session anew when the token has lost it.
 type tokenKey struct {
-	tokens *keptInToken
+	tokens *keptElsewhere
 	uri    string
 	public crypto.PublicKey
 
@@ -192,12 +219,9 @@ func (k *tokenKey) Sign(random io.Reader, msg []byte, opts crypto.SignerOpts) ([
 	if err != nil {
 		return nil, err
 	}
-	own, err := uptane.NewKey(key.Public())
+	known, err := uptane.NewKey(k.public)
 	if err == nil {
-		var known uptane.Key
-		if known, err = uptane.NewKey(k.public); err == nil && own != known {
-			err = errors.New("signing in a token: it has another key of that name now")
-		}
+		err = inPlace(key, known)
 	}
 	if err != nil {
 		return nil, errors.Join(err, key.Close())

@@ -10,16 +10,16 @@ import (
 	"sealift/uptane"
 )
 
-// Where a private key is, as [Held.Place] says it; a key in a token is named by
-// its URI.
+// Where a private key is, as [Held.Place] says it; a key in a token or key service is
+// named by its URI.
 const (
 	PlaceDatabase = "database"
 	PlaceOffline  = "offline" // not here: whoever signs has it
 )
 
 var (
-	// ErrInToken: the private key does not leave its token.
-	ErrInToken = errors.New("the key is in a PKCS#11 token, which does not give it away")
+	// ErrInToken: the private key does not leave its token or key service.
+	ErrInToken = errors.New("the key is in a PKCS#11 token or a key service, which does not give it away")
 	// ErrNotHeld: there is no such private key here.
 	ErrNotHeld = errors.New("no such private key on this server")
 )
@@ -29,7 +29,8 @@ type Held struct {
 	Repository uptane.Repository
 	Role       uptane.Role
 	Key        uptane.Key
-	// Place is [PlaceDatabase], [PlaceOffline] or the URI of a key in a token.
+	// Place is [PlaceDatabase], [PlaceOffline] or the URI of a key in a token or key
+	// service.
 	Place string
 	// InRoot: the current root names it; others do not sign.
 	InRoot bool
@@ -127,7 +128,7 @@ func (v *Vault) export(ctx context.Context, ns uptane.Namespace, h Held, save fu
 		if row.Role != h.Role || string(row.SPKI) != string(h.Key.SPKI()) {
 			continue
 		}
-		private, err := v.seals.open(ctx, row.sealed, string(ns), string(h.Repository), string(h.Role), string(h.Key.ID()))
+		private, _, err := v.seals.openOnline(ctx, row.sealed, roleKey{ns, h.Repository, h.Role, h.Key})
 		if err != nil {
 			return fmt.Errorf("opening key %s: %w", h.Key.ID(), err)
 		}

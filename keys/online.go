@@ -15,6 +15,7 @@ import (
 
 	"github.com/jmoiron/sqlx"
 
+	"sealift/internal/db"
 	"sealift/internal/fault"
 	"sealift/uptane"
 )
@@ -140,8 +141,11 @@ func (v *Vault) storeOnline(ctx context.Context, tx *sqlx.Tx, k madeKey) error {
 	if mine, err := v.store.claimKey(ctx, tx, k.roleKey, k.act.At); err != nil || !mine {
 		return errOr(err, errKeyElsewhere)
 	}
-	return errors.Join(
-		v.store.addOnlineKey(ctx, tx, k.roleKey, k.box, k.act.At),
+	err := v.store.addOnlineKey(ctx, tx, k.roleKey, k.box, k.act.At)
+	if errors.Is(db.Err(err), db.ErrExists) { // none that is made here is there twice
+		return errNoNewKey.Withf("the one that is named for %s of the %s repository, %s, is in use: make another one there, give it the name, and ask again", k.Role, k.Repository, k.Key.ID())
+	}
+	return errors.Join(err,
 		v.store.renewStamp(ctx, tx, k.Namespace, stampRoots),
 		v.store.addAct(ctx, tx, k.act))
 }

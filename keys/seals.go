@@ -11,6 +11,9 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"sealift/internal/hsm"
+	"sealift/uptane"
 )
 
 // seals seals private keys under data keys, which the key-encryption key
@@ -20,7 +23,7 @@ type seals struct {
 	kek     KEK
 	current int64
 	makes   custodian // of new keys
-	tokens  *keptInToken
+	away    *keptElsewhere
 
 	mu    sync.Mutex
 	aeads map[int64]cipher.AEAD
@@ -28,15 +31,15 @@ type seals struct {
 
 // openSeals makes the first data key where there is none: of several
 // processes that start at once one wins and all take its key.
-// New keys are made in the token of that URI, or sealed here if it is empty.
-func openSeals(ctx context.Context, st store, kek KEK, token string, now time.Time) (*seals, error) {
+// New keys are at the place of that URI, or sealed here if it is empty.
+func openSeals(ctx context.Context, st store, kek KEK, place string, from hsm.Surroundings, now time.Time) (*seals, error) {
 	s := &seals{store: st, kek: kek, makes: keptInDatabase{}, aeads: map[int64]cipher.AEAD{}}
 	var err error
-	if s.tokens, err = newTokens(token); err != nil {
+	if s.away, err = newElsewhere(place, from); err != nil {
 		return nil, err
 	}
-	if token != "" {
-		s.makes = s.tokens
+	if place != "" {
+		s.makes = s.away
 	}
 	n, err := st.lastSealingKey(ctx)
 	if err == nil && n == 0 {
@@ -107,15 +110,31 @@ func (s *seals) sealBytes(ctx context.Context, packed []byte, place ...string) (
 	return sealed{Bytes: a.Seal(nil, nil, packed, associated(place)), Number: s.current}, nil
 }
 
+// open opens a key that never is elsewhere.
 func (s *seals) open(ctx context.Context, box sealed, place ...string) (crypto.Signer, error) {
 	packed, err := s.openBytes(ctx, box, place...)
 	if err != nil {
 		return nil, err
 	}
-	if isPackedURI(packed) {
-		return s.tokens.Open(packed)
+	return keptInDatabase{}.Open(packed, uptane.Key{})
+}
+
+// openOnline opens the private key of an online role whose public key is that one, and
+// tells its URI if it is elsewhere.
+func (s *seals) openOnline(ctx context.Context, box sealed, k roleKey) (signer crypto.Signer, uri string, err error) {
+	packed, err := s.openBytes(ctx, box, string(k.Namespace), string(k.Repository), string(k.Role), string(k.Key.ID()))
+	if err != nil {
+		return nil, "", err
 	}
-	return keptInDatabase{}.Open(packed)
+	var kept custodian = keptInDatabase{}
+	if isPackedURI(packed) {
+		kept, uri = s.away, string(packed)
+	}
+	signer, err = kept.Open(packed, k.Key)
+	if err == nil { // a token may have been given another one of its name
+		err = inPlace(signer, k.Key)
+	}
+	return signer, uri, err
 }
 
 func (s *seals) openBytes(ctx context.Context, box sealed, place ...string) ([]byte, error) {

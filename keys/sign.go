@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto"
 	"crypto/ed25519"
-	"errors"
 	"fmt"
 
 	"github.com/jmoiron/sqlx"
@@ -54,12 +53,15 @@ func (v *Vault) sign(ctx context.Context, job uptane.Job, msg []byte) ([]uptane.
 		if err != nil {
 			return nil, err
 		}
+		if err := v.spare(signers); err != nil {
+			return nil, err
+		}
 		recorded, err := v.enterUse(ctx, job, signers, msg)
 		if err != nil {
 			return nil, err
 		}
 		if recorded {
-			return signAll(signers, msg)
+			return v.signAll(signers, msg)
 		}
 		v.touched(job.Namespace) // another replica has a newer root
 		if !anyRoot {
@@ -101,10 +103,13 @@ func (v *Vault) enterUse(ctx context.Context, job uptane.Job, signers []onlineSi
 	return added, nil
 }
 
-func signAll(signers []onlineSigner, msg []byte) ([]uptane.RawSig, error) {
+func (v *Vault) signAll(signers []onlineSigner, msg []byte) ([]uptane.RawSig, error) {
 	sigs := make([]uptane.RawSig, 0, len(signers))
 	for _, s := range signers {
 		sig, err := uptane.Sign(s.signer, msg)
+		if s.uri != "" {
+			err = v.tried(s.key, s.uri, err)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -137,11 +142,14 @@ func (v *Vault) signers(ctx context.Context, state *rootState, role uptane.Role)
 		if row.Role != role || !named.has(key) {
 			continue
 		}
-		signer, err := v.openOnline(ctx, state, row, key)
+		signer, uri, err := v.openOnline(ctx, state, row, key)
+		if uri != "" && err != nil {
+			err = v.tried(key, uri, err)
+		}
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, onlineSigner{key, signer})
+		list = append(list, onlineSigner{key, signer, uri})
 	}
 	if len(list) < max(named.threshold, 1) {
 		return nil, ErrKeyOffline.Withf("%s of the %s repository: %d of %d keys that are needed", role, state.repo, len(list), named.threshold)
@@ -151,19 +159,15 @@ func (v *Vault) signers(ctx context.Context, state *rootState, role uptane.Role)
 }
 
 // openOnline opens a private key of an online role and makes sure that it is the
-// one of that public key.
-func (v *Vault) openOnline(ctx context.Context, state *rootState, row onlineKeyRow, key uptane.Key) (crypto.Signer, error) {
-	signer, err := v.seals.open(ctx, row.sealed, string(state.ns), string(state.repo), string(row.Role), string(key.ID()))
+// one of that public key. It tells its URI if it is in a token or key service; the
+// latter is not asked yet.
+func (v *Vault) openOnline(ctx context.Context, state *rootState, row onlineKeyRow, key uptane.Key) (crypto.Signer, string, error) {
+	signer, uri, err := v.seals.openOnline(ctx, row.sealed, roleKey{state.ns, state.repo, row.Role, key})
+	if private, ok := signer.(ed25519.PrivateKey); err == nil && ok {
+		signer, err = uptane.HoldKey(private)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("opening key %s: %w", key.ID(), err)
+		return nil, uri, fmt.Errorf("opening key %s: %w", key.ID(), err)
 	}
-	if own, err := uptane.NewKey(signer.Public()); err != nil || own != key { // a token may have been given another one of its name
-		return nil, errors.Join(fmt.Errorf("opening key %s: another key, %s, is in its place", key.ID(), own.ID()), err)
-	}
-	if private, ok := signer.(ed25519.PrivateKey); ok {
-		if signer, err = uptane.HoldKey(private); err != nil {
-			return nil, fmt.Errorf("opening key %s: %w", key.ID(), err)
-		}
-	}
-	return signer, nil
+	return signer, uri, nil
 }

@@ -187,4 +187,5 @@ type roleKey struct {
 type onlineSigner struct {
 	key    uptane.Key
 	signer crypto.Signer
+	uri    string // in a token or key service, else ""
 }

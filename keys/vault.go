@@ -6,7 +6,7 @@
 //
 // A [Vault] makes Ed25519 or RSA keys for the Director's targets, snapshot
 // and timestamp and the Image repository's snapshot and timestamp, keeps them
-// sealed or in a PKCS#11 token, and signs with them ([Vault.Sign]) once a root names
+// sealed, in a PKCS#11 token or in a key service, and signs with them ([Vault.Sign]) once a root names
 // them. Only [Vault.Export] returns a private key of a role, to a local command;
 // no route leads there. Root keys, and the targets key of
 // the Image repository, are never here: a root that names one of ours there
@@ -42,6 +42,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"sealift/internal/db"
+	"sealift/internal/hsm"
 	"sealift/keys/record"
 	"sealift/uptane"
 )
@@ -54,10 +55,13 @@ type Config struct {
 	// DB and KEK are required.
 	DB  *db.DB
 	KEK KEK
-	// Token names a PKCS#11 token, such as pkcs11:token=NAME, in which private keys
-	// of online roles are made from now on; "" seals them in the database. Keys
-	// that were made elsewhere stay there and go on signing.
+	// Token names where private keys of online roles are from now on: a PKCS#11 token,
+	// such as pkcs11:token=NAME, in which they are made, or the beginning of an alias in
+	// a key service, such as awskms:///alias/NAME, where people make them; "" seals them
+	// in the database. Keys that are elsewhere stay there and go on signing.
 	Token string
+	// Service has the keys of a key service; nil where none is known.
+	Service hsm.Service
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 	// Log is where refusals and warnings go; nil means slog.Default.
@@ -83,6 +87,7 @@ type Vault struct {
 	record *record.Log
 
 	stamps stamps
+	away   outages
 	clock  clock
 	known  knownCerts
 	roots  sync.Map // repoKey -> *rootState
@@ -120,7 +125,7 @@ func New(ctx context.Context, c Config) (*Vault, error) {
 	}
 	v.record = record.New(record.Config{DB: c.DB, Now: v.now, Log: v.log})
 	var err error
-	if v.seals, err = openSeals(ctx, v.store, c.KEK, c.Token, v.now()); err != nil {
+	if v.seals, err = openSeals(ctx, v.store, c.KEK, c.Token, hsm.Surroundings{Service: c.Service}, v.now()); err != nil {
 		return nil, fmt.Errorf("opening vault: %w", err)
 	}
 	return v, nil

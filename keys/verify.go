@@ -160,12 +160,9 @@ func (k *verification) verifyKeys(ctx context.Context) error {
 			err = errors.New("its public key is another one, or is entered for something else")
 		}
 		if err == nil {
-			signer, unsealed := k.seals.open(ctx, row.sealed, string(row.Namespace), string(row.Repository), string(row.Role), string(row.KeyID))
-			if err = unsealed; err == nil {
-				own, unreadable := uptane.NewKey(signer.Public())
-				if err = unreadable; err == nil && own != key {
-					err = errors.New("the private key is another one")
-				}
+			_, uri, unusable := k.seals.openOnline(ctx, row.sealed, roleKey{row.Namespace, row.Repository, row.Role, key})
+			if err = unusable; err == nil && uri != "" {
+				err = k.seals.away.try(uri, key)
 			}
 		}
 		if err != nil {

@@ -50,7 +50,7 @@ func run(t *testing.T, setUp func(*testscript.Env) error, engine string, scripts
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"needs": needs, "ready": ready, "exits": exits, "within": within, "handshake": handshake, "retry": retry, "read": read,
-			"offline-keys": offlineKeys, "commit-tree": commitTree,
+			"keyservice": keyService, "offline-keys": offlineKeys, "commit-tree": commitTree,
 			"page": migrationPage, "old-server": oldServer,
 			"gotuf": tuf.gotuf, "tufjs": tuf.js,
 		},
@@ -86,6 +86,7 @@ func setUp(env *testscript.Env, bin string, ports *ports) error {
 		env.Setenv(name, value)
 	}
 	env.Values[failer{}], env.Values[begun{}], env.Values[oldServerKey{}] = env.T(), time.Now(), new(runningOld)
+	env.Values[keyServiceKey{}] = new(runningKeys)
 	if err := os.Mkdir(home, 0o700); err != nil {
 		return err
 	}

@@ -29,6 +29,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"sealift/internal/hsm"
 )
 
 const (
@@ -51,6 +53,8 @@ type Options struct {
 	Passphrases *Passphrases
 	Warn        func(message string)
 	Now         func() time.Time
+	// Service has the keys of a key service; nil in programs that know none.
+	Service hsm.Service
 }
 
 func (o Options) complete() Options {

@@ -99,7 +99,8 @@ func syncDir(dir string) error {
 	return d.Sync()
 }
 
-// openToken opens the key in a PKCS#11 token that a private key file names.
+// openToken opens the key in a PKCS#11 token or a key service that a private key file
+// names.
 func (k *Keyring) openToken(name, path, uri string) (crypto.Signer, error) {
 	key, err := hsm.Open(uri, k.surroundings())
 	if err != nil {
@@ -113,41 +114,49 @@ func (k *Keyring) openToken(name, path, uri string) (crypto.Signer, error) {
 }
 
 func (k *Keyring) surroundings() hsm.Surroundings {
-	return hsm.Surroundings{Getenv: k.opts.Passphrases.Getenv, Prompt: k.opts.Passphrases.Prompt}
+	return hsm.Surroundings{Getenv: k.opts.Passphrases.Getenv, Prompt: k.opts.Passphrases.Prompt, Service: k.opts.Service}
 }
 
-// UseToken stores a reference to the key of a PKCS#11 token that uri names. One
-// that is not there is made: RSA of bits, 0 for Ed25519; it cannot leave the
-// token. Errors wrap ErrExists where the name is taken, or are those of package
-// hsm.
+// UseToken stores a reference to the key of a PKCS#11 token or a key service that uri
+// names. In a token, one that is not there is made: RSA of bits, 0 for Ed25519; it
+// cannot leave the token. Errors wrap ErrExists where the name is taken, or are those
+// of package hsm.
 func (k *Keyring) UseToken(name, uri string, bits int) (uptane.Key, error) {
+	return k.refer(name, func() (hsm.Key, string, error) { return hsm.Use(uri, bits, k.surroundings()) })
+}
+
+// MakeAt is UseToken for a new key at a place: for what is new there see hsm.Make.
+func (k *Keyring) MakeAt(name, place, label string, bits int) (uptane.Key, error) {
+	return k.refer(name, func() (hsm.Key, string, error) { return hsm.Make(place, label, bits, k.surroundings()) })
+}
+
+// refer stores a reference to a key that is elsewhere.
+func (k *Keyring) refer(name string, find func() (hsm.Key, string, error)) (uptane.Key, error) {
 	if err := checkName(name); err != nil {
 		return uptane.Key{}, err
 	}
 	if k.Has(name) || k.HasPrivate(name) {
 		return uptane.Key{}, fmt.Errorf("storing key %s: %w", name, ErrExists)
 	}
-	private, err := hsm.Open(uri, k.surroundings())
-	if errors.Is(err, hsm.ErrNotFound) {
-		private, err = hsm.Generate(uri, bits, k.surroundings())
-	}
+	private, uri, err := find()
 	if err != nil {
 		return uptane.Key{}, err
 	}
 	key, err := uptane.NewKey(private.Public())
 	if err := errors.Join(err, private.Close()); err != nil {
-		return uptane.Key{}, fmt.Errorf("using key %s of a token: %w", name, err)
+		return uptane.Key{}, fmt.Errorf("using key %s at %s: %w", name, uri, err)
 	}
 	pub, err := publicFile(key)
 	if err != nil {
 		return uptane.Key{}, err
 	}
-	return key, k.store(name, pub, []byte(strings.TrimSpace(uri)+"\n"))
+	return key, k.store(name, pub, []byte(uri+"\n"))
 }
 
 // Successor makes the key that takes the place of another one: of keytype, or of the
 // other's type for "", in the token where the other one is, or else in a file that is
-// sealed as by Generate. Errors are those of Generate and of UseToken.
+// sealed as by Generate. People make keys in a key service: then it wraps
+// hsm.ErrMadeThere. Errors are those of Generate and of UseToken.
 func (k *Keyring) Successor(name string, gone uptane.Key, keytype string) (uptane.Key, error) {
 	if keytype == "" {
 		keytype = gone.Algorithm()
@@ -169,7 +178,7 @@ func (k *Keyring) Successor(name string, gone uptane.Key, keytype string) (uptan
 	}
 	uri, err := hsm.Beside(string(raw), fmt.Sprintf("sealift-%s-%.8s", name, strings.ToLower(rand.Text())))
 	if err != nil {
-		return uptane.Key{}, fmt.Errorf("making key %s in the token of %s: %w", name, old, err)
+		return uptane.Key{}, fmt.Errorf("making key %s beside %s: %w", name, old, err)
 	}
 	return k.UseToken(name, uri, bits)
 }

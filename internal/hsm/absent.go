@@ -2,8 +2,7 @@
 
 package hsm
 
-// Open answers ErrNotBuiltIn.
-func Open(text string, _ Surroundings) (Key, error) {
+func openInToken(text string, _ Surroundings) (Key, error) {
 	if err := Check(text); err != nil {
 		return nil, err
 	}
@@ -11,10 +10,10 @@ func Open(text string, _ Surroundings) (Key, error) {
 }
 
 // Generate answers ErrNotBuiltIn.
-func Generate(text string, _ int, s Surroundings) (Key, error) { return Open(text, s) }
+func Generate(text string, _ int, s Surroundings) (Key, error) { return openInToken(text, s) }
 
 // Destroy answers ErrNotBuiltIn.
 func Destroy(text string, s Surroundings) error {
-	_, err := Open(text, s)
+	_, err := openInToken(text, s)
 	return err
 }

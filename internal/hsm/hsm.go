@@ -1,6 +1,8 @@
-// Package hsm signs with private keys in PKCS#11 tokens: hardware security
-// modules, smart cards, or the software token of tests. A key is named by a URI
-// of RFC 7512 and never leaves its token.
+// Package hsm signs with private keys that never come here: those in PKCS#11
+// tokens - hardware security modules, smart cards, or the software token of tests -
+// named by a URI of RFC 7512, and those in a key service that is asked over the
+// network ([Service]), named by a URI such as awskms:///alias/NAME. The scheme of a
+// URI decides here, and nowhere else, who is asked.
 //
 // The library of a token is C code, so programs have it only when they were
 // built with the tag pkcs11 (and cgo); others answer [ErrNotBuiltIn]. Which
@@ -22,7 +24,7 @@ var (
 	// ErrNotBuiltIn says that this program cannot use tokens.
 	ErrNotBuiltIn = errors.New("keys in PKCS#11 tokens are not built in: build with CGO_ENABLED=1 and -tags pkcs11")
 	// ErrURI marks what is no URI of a key.
-	ErrURI = errors.New("no PKCS#11 URI of a key")
+	ErrURI = errors.New("no URI of a key in a PKCS#11 token or a key service")
 	// ErrNotFound marks a library, token or key that is not there.
 	ErrNotFound = errors.New("not found")
 	// ErrPIN marks a PIN that is missing or that the token refuses.
@@ -36,7 +38,7 @@ const (
 	EnvPINFile = "PKCS11_PIN_FILE" // file whose first line is the PIN
 )
 
-// Key is a private key in a token. Safe for concurrent use; it is of no use after
+// Key is a private key in a token or key service. Safe for concurrent use; it is of no use after
 // Close.
 type Key interface {
 	crypto.Signer
@@ -47,6 +49,8 @@ type Key interface {
 type Surroundings struct {
 	Getenv func(string) string                   // os.Getenv if nil
 	Prompt func(question string) ([]byte, error) // nil where nobody can be asked
+	// Service has the keys of awskms: URIs; nil in programs that know none.
+	Service Service
 }
 
 // uri is what a PKCS#11 URI says, as far as it matters for private keys.
@@ -117,13 +121,16 @@ func Shown(text string) string {
 	return text
 }
 
-// IsURI reports whether text names a key in a token.
-func IsURI(text string) bool { return strings.HasPrefix(strings.TrimSpace(text), "pkcs11:") }
+func inToken(text string) bool { return strings.HasPrefix(strings.TrimSpace(text), "pkcs11:") }
 
 // In names the key of that label in a token: the token is a URI without a key and
 // without a PIN, such as pkcs11:token=sealift, as what is made of it is handed on.
-// Errors wrap ErrURI.
+// In a key service, of which the beginning of an alias is given, it is the alias that
+// goes on with the label. Errors wrap ErrURI.
 func In(token, object string) (string, error) {
+	if InService(token) {
+		return alias(token, object)
+	}
 	text := strings.TrimRight(strings.TrimSpace(token), ";")
 	u, err := parse(text + ";object=" + url.PathEscape(object))
 	if err != nil {
@@ -136,8 +143,12 @@ func In(token, object string) (string, error) {
 }
 
 // Beside names another key in the token of a key, without its PIN, as what is made of
-// it is handed on. Errors wrap ErrURI, also where the key's URI names no token.
+// it is handed on. Errors wrap ErrURI, also where the key's URI names no token, or
+// ErrMadeThere.
 func Beside(key, object string) (string, error) {
+	if InService(key) {
+		return "", ErrMadeThere
+	}
 	u, err := parse(key)
 	if err != nil {
 		return "", err

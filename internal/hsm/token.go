@@ -38,9 +38,9 @@ type key struct {
 	pin     string // for keys that ask for it again each time, else ""
 }
 
-// Open returns the private key that a URI names. Errors wrap ErrURI, ErrNotFound
-// or ErrPIN.
-func Open(text string, s Surroundings) (Key, error) {
+// openInToken returns the private key that a URI names. Errors wrap ErrURI,
+// ErrNotFound or ErrPIN.
+func openInToken(text string, s Surroundings) (Key, error) {
 	k, u, err := open(text, s)
 	if err != nil {
 		return nil, err
@@ -313,8 +313,7 @@ func (k *key) Public() crypto.PublicKey { return k.public }
 func (k *key) Sign(_ io.Reader, msg []byte, opts crypto.SignerOpts) ([]byte, error) {
 	mechanism := pkcs11.NewMechanism(ckmEdDSA, nil)
 	if _, ok := k.public.(*rsa.PublicKey); ok {
-		pss, ok := opts.(*rsa.PSSOptions)
-		if !ok || pss.Hash != crypto.SHA256 || pss.SaltLength != crypto.SHA256.Size() && pss.SaltLength != rsa.PSSSaltLengthEqualsHash {
+		if !IsPSS(opts) {
 			return nil, errors.New("signing in a token: only RSASSA-PSS with SHA-256 and a salt of 32 bytes")
 		}
 		mechanism = pkcs11.NewMechanism(pkcs11.CKM_RSA_PKCS_PSS, pkcs11.NewPSSParams(pkcs11.CKM_SHA256, pkcs11.CKG_MGF1_SHA256, uint(crypto.SHA256.Size())))

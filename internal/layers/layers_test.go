@@ -60,7 +60,7 @@ var places = []struct {
 	{"gocloud.dev/blob/azureblob", under("tools/sealift"), "tools/sealift"},
 	{"gocloud.dev/secrets/awskms", under("tools/sealift"), "tools/sealift"},
 	{"gocloud.dev/secrets/localsecrets", under("tools/sealift"), "tools/sealift"},
-	{"github.com/aws", under("tools/sealift"), "tools/sealift"},
+	{"github.com/aws", under("tools/sealift", "internal/kms"), "tools/sealift and internal/kms"},
 	{"cloud.google.com/go", under("tools/sealift"), "tools/sealift"},
 	{"github.com/Azure", under("tools/sealift"), "tools/sealift"},
 }
@@ -260,6 +260,7 @@ func TestFaultsAreFound(t *testing.T) {
 		"treehub/treehub_test.go":   `package treehub_test; import (_ "sealift/director"; _ "github.com/gin-gonic/gin"); const q = "SELECT x FROM y"`,
 		"director/campaign/tick.go": `package campaign; import _ "sealift/director"`,
 		"api/route.go":              `package api; import (_ "sealift/treehub"; _ "github.com/gin-gonic/gin")`,
+		"internal/kms/kms.go":       `package kms; import _ "github.com/aws/aws-sdk-go-v2/service/kms"`,
 		"tools/sealift/main.go":     `package main; import (_ "sealift/api"; _ "gocloud.dev/blob/s3blob")`,
 		"fixtures/libostree.go":     "//go:build libostree && linux\n\npackage fixtures; import _ \"github.com/ostreedev/ostree-go/pkg/otbuiltin\"",
 	}
@@ -276,6 +277,7 @@ func TestFaultsAreFound(t *testing.T) {
 		{"keys/gin.go", `package keys; import _ "github.com/gin-gonic/gin"`, "gin may only be imported in api"},
 		{"keys/pq.go", `package keys; import _ "github.com/lib/pq"`, "pq may only be imported in internal/db"},
 		{"uptane/cjson.go", `package uptane; import _ "github.com/secure-systems-lab/go-securesystemslib/cjson"`, "only be imported in uptane/canonical"},
+		{"keys/kms.go", `package keys; import _ "github.com/aws/aws-sdk-go-v2/service/kms"`, "only be imported in tools/sealift and internal/kms"},
 		{"repo/s3.go", `package repo; import _ "gocloud.dev/blob/s3blob"`, "only be imported in tools/sealift"},
 		{"keys/sign.go", `package keys; import "github.com/jmoiron/sqlx"; var _ = sqlx.In`, "sqlx.In belongs in store*.go"},
 		{"api/sql.go", `package api; import "github.com/jmoiron/sqlx"; var _ *sqlx.DB`, "sqlx.DB belongs in store*.go"},

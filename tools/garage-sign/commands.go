@@ -67,7 +67,7 @@ func keyOptions() []option {
 		{name: "type", short: "t", arg: "TYPE", help: "ed25519 (default) or rsa"},
 		{name: "keysize", arg: "BITS", help: "of an RSA key: 2048, 3072 (default) or 4096"},
 		sealedOption(),
-		{name: "pkcs11", arg: "URI", help: "key in a PKCS#11 token, as in pkcs11:token=sealift;object=root; it is made if it is not there"},
+		{name: "pkcs11", arg: "URI", help: "key in a PKCS#11 token, as in pkcs11:token=sealift;object=root, which is made if it is not there; or in AWS KMS, as in awskms:///alias/NAME"},
 	}
 }
 

@@ -17,8 +17,9 @@ func (c *call) options() home.Options {
 			Names:  []string{"GARAGE_SIGN_PASSPHRASE", "SEALIFT_PASSPHRASE"},
 			Prompt: c.prompt,
 		},
-		Warn: c.warn,
-		Now:  c.now,
+		Warn:    c.warn,
+		Now:     c.now,
+		Service: keyService(),
 	}
 }
 

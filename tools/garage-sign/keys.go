@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -57,14 +58,21 @@ func (c *call) generate(ring *home.Keyring, name string) error {
 	return nil
 }
 
-// useToken takes a key of a PKCS#11 token, which is made if it is not there.
+// explains reports whether an error of package hsm says all that there is to say.
+func explains(err error) bool {
+	return slices.ContainsFunc([]error{hsm.ErrNotBuiltIn, hsm.ErrPIN, hsm.ErrNotFound, hsm.ErrNoService, hsm.ErrKind, hsm.ErrAway, hsm.ErrBusy},
+		func(known error) bool { return errors.Is(err, known) })
+}
+
+// useToken takes a key of a PKCS#11 token, which is made if it is not there, or of a
+// key service.
 func (c *call) useToken(ring *home.Keyring, name, uri string, kind home.KeyType, bits int) error {
 	if kind == home.RSA && bits == 0 {
 		bits = 3072
 	}
 	key, err := ring.UseToken(name, uri, bits)
 	switch {
-	case errors.Is(err, hsm.ErrNotBuiltIn), errors.Is(err, hsm.ErrPIN), errors.Is(err, hsm.ErrNotFound):
+	case explains(err):
 		return explained("%w", err)
 	case errors.Is(err, hsm.ErrURI):
 		return usagef("%v", err)

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto"
-	"crypto/rand"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
@@ -11,11 +10,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"sealift/internal/home"
-	"sealift/internal/hsm"
+	"sealift/internal/kms"
 	"sealift/keys"
 	"sealift/keys/pki"
 	"sealift/uptane"
@@ -92,7 +90,7 @@ func certificatePEM(certs ...*x509.Certificate) []byte {
 
 // makeHomes makes the signing homes of both repositories with their offline keys.
 func (k *founding) makeHomes(context.Context) error {
-	options := home.Options{Passphrases: k.offline}
+	options := home.Options{Passphrases: k.offline, Service: kms.New(kms.Config{})}
 	var err error
 	if k.image, err = home.Create(filepath.Join(k.o.Offline, "image"), home.Config{Reposerver: k.s.APIURL, ServerType: home.RepoServer}, options); err != nil {
 		return err
@@ -111,18 +109,15 @@ func (k *founding) makeHomes(context.Context) error {
 	return nil
 }
 
-// makeKey makes an offline key, sealed or in a token. Keys in a token get a name
-// that no earlier run of init gave: a key of another server must not sign here.
+// makeKey makes an offline key, sealed or in a token, or takes the one that people made
+// for it in a key service. Keys in a token get a name that no earlier run of init gave: a
+// key of another server must not sign here.
 func (k *founding) makeKey(in *home.Home, name string) error {
 	if k.o.Token == "" {
 		_, err := in.Keys().Generate(name, k.kind, k.bits, true)
 		return err
 	}
-	uri, err := hsm.In(k.o.Token, fmt.Sprintf("sealift-%s-%s-%.8s", filepath.Base(in.Dir()), name, strings.ToLower(rand.Text())))
-	if err != nil {
-		return err
-	}
-	_, err = in.Keys().UseToken(name, uri, k.bits)
+	_, err := in.Keys().MakeAt(name, k.o.Token, string(in.Config().ServerType.Repository())+"-"+name, k.bits)
 	return err
 }
 

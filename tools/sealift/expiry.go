@@ -70,7 +70,7 @@ func (a expiryAnswer) verdict() error {
 	}
 	if len(list) == 0 {
 		if len(a.Keys) > 0 {
-			return errors.New("keys are to be replaced")
+			return errors.New("keys are to be replaced, or cannot be used")
 		}
 		return nil
 	}

@@ -53,7 +53,11 @@ GARAGE_SIGN_PASSPHRASE_FILE or asked for). Carry the offline folder away from th
 With --offline-token both root keys and the targets key are made in a PKCS#11 token and never leave
 it; the folder then holds references to them, and the sealed keys of the certificate authorities.
 PKCS11_PIN or PKCS11_PIN_FILE has the PIN, PKCS11_MODULE_PATH names the token's library. Tokens need
-a program that was built with CGO_ENABLED=1 and -tags pkcs11.`,
+a program that was built with CGO_ENABLED=1 and -tags pkcs11.
+
+With awskms:///alias/NAME they are in AWS KMS, where you have made them before: RSA keys for signing
+of the --key-type, with the aliases NAME-image-root, NAME-image-targets and NAME-director-root;
+--online-token does the same with NAME-default-image-snapshot and so on for the server's own.`,
 		Args: args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if _, err := s.load(c); err != nil {
@@ -66,7 +70,7 @@ a program that was built with CGO_ENABLED=1 and -tags pkcs11.`,
 	c.Flags().StringVar(&o.Offline, "offline", "./sealift-offline", "folder of the offline keys, outside --data")
 	c.Flags().StringVar(&o.Out, "out", "./sealift-out", "folder of the archives and the first token")
 	c.Flags().StringVar(&o.KeyType, "key-type", "ed25519", "kind of all keys that sign metadata: ed25519, rsa2048, rsa3072 or rsa4096")
-	c.Flags().StringVar(&o.Token, "offline-token", "", "PKCS#11 token for both root keys and the targets key, such as pkcs11:token=NAME")
+	c.Flags().StringVar(&o.Token, "offline-token", "", "PKCS#11 token for both root keys and the targets key, such as pkcs11:token=NAME, or keys in AWS KMS, such as awskms:///alias/NAME")
 	c.Flags().BoolVar(&o.PrintSecrets, "print-secrets", false, "also print the operator's token")
 	c.Flags().BoolVar(&o.NoProvisioning, "no-provisioning", false, "leave the devices' shared certificate out of build.zip")
 	c.Flags().BoolVar(&o.Plaintext, "insecure-plaintext-targets-key", false, "put the targets key into build.zip unsealed, as the Java tool reads it")

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/term"
 
 	"sealift/internal/home"
+	"sealift/internal/kms"
 	"sealift/internal/reposerver"
 	"sealift/uptane"
 	model "sealift/uptane/ceremony"
@@ -78,7 +79,7 @@ func openDesk(ctx context.Context, k *client, f deskFlags, repo uptane.Repositor
 		dir = filepath.Join(f.offline, string(repo))
 	}
 	warn := func(text string) { fmt.Fprintf(os.Stderr, "sealift: warning: %s\n", plain(text)) }
-	h, err := home.Open(dir, home.Options{Warn: warn,
+	h, err := home.Open(dir, home.Options{Warn: warn, Service: kms.New(kms.Config{}),
 		Passphrases: &home.Passphrases{Getenv: os.Getenv, Names: []string{"SEALIFT_PASSPHRASE", "GARAGE_SIGN_PASSPHRASE"}, Prompt: prompt()}})
 	if err != nil {
 		return nil, usage(err)

@@ -18,6 +18,7 @@ import (
 	"sealift/access"
 	"sealift/internal/db"
 	"sealift/internal/diskblob"
+	"sealift/internal/kms"
 	"sealift/internal/web"
 	"sealift/keys"
 	"sealift/tools/sealift/wiring"
@@ -53,7 +54,7 @@ func openServices(ctx context.Context, s settings, log *slog.Logger, create bool
 			return nil, err
 		}
 	}
-	c := wiring.Config{DB: v.db, Token: s.OnlineToken, Actor: actor, PrivateRemotes: s.PrivateRemotes, Log: log}
+	c := wiring.Config{DB: v.db, Token: s.OnlineToken, Service: kms.New(kms.Config{}), Actor: actor, PrivateRemotes: s.PrivateRemotes, Log: log}
 	if c.KEK, err = s.masterKey(ctx, create); err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"sealift/internal/home"
+	"sealift/internal/kms"
 	"sealift/internal/reposerver"
 	"sealift/uptane"
 )
@@ -44,7 +45,7 @@ func openSigner(ctx context.Context, archive, cacert string, warnings io.Writer)
 	}
 	warn := func(text string) { fmt.Fprintf(warnings, "sealift: warning: %s\n", plain(text)) }
 	s.home, err = home.Import(filepath.Join(s.dir, "home"), s.archive, "", home.RepoServer, home.Options{
-		Passphrases: &home.Passphrases{Getenv: os.Getenv, Names: []string{"GARAGE_SIGN_PASSPHRASE"}, Prompt: prompt()}, Warn: warn})
+		Passphrases: &home.Passphrases{Getenv: os.Getenv, Names: []string{"GARAGE_SIGN_PASSPHRASE"}, Prompt: prompt()}, Warn: warn, Service: kms.New(kms.Config{})})
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", archive, err)
 	}

@@ -17,6 +17,7 @@ import (
 	"sealift/director"
 	"sealift/gateway"
 	"sealift/internal/db"
+	"sealift/internal/hsm"
 	"sealift/keys"
 	"sealift/registry"
 	"sealift/repo"
@@ -31,6 +32,8 @@ type Config struct {
 	KEK keys.KEK
 	// Token is where new online keys are made; "" is the database.
 	Token string
+	// Service has the keys of a key service; nil where none is known.
+	Service hsm.Service
 	// Objects are those of TreeHub, Images what was uploaded.
 	Objects, Images *blob.Bucket
 	// Now is the clock; nil is the machine's.
@@ -64,7 +67,7 @@ func Open(ctx context.Context, c Config) (_ *Services, err error) {
 	if s.Access, err = access.New(ctx, access.Config{DB: c.DB, Now: c.Now, Log: c.Log}); err != nil {
 		return nil, err
 	}
-	if s.Vault, err = keys.New(ctx, keys.Config{DB: c.DB, KEK: c.KEK, Token: c.Token, Now: c.Now, Log: c.Log, Actor: c.Actor, Enrol: s.enrol}); err != nil {
+	if s.Vault, err = keys.New(ctx, keys.Config{DB: c.DB, KEK: c.KEK, Token: c.Token, Service: c.Service, Now: c.Now, Log: c.Log, Actor: c.Actor, Enrol: s.enrol}); err != nil {
 		return nil, err
 	}
 	if s.Registry, err = registry.New(ctx, registry.Config{DB: c.DB, Now: c.Now, Log: c.Log, Act: s.Vault.Act}); err != nil {
