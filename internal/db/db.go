@@ -45,6 +45,7 @@ type DB struct {
 	*sqlx.DB
 	write   *sqlx.DB // SQLite: a pool of one; PostgreSQL: the same as DB
 	dialect Dialect
+	reads   bool // and never writes
 }
 
 var dsnWord = regexp.MustCompile(`^\s*[a-z_]+\s*=`)

@@ -38,7 +38,8 @@ type migration struct {
 // applied by one of them.
 //
 // It refuses a database that a newer program has migrated, and a file that
-// was edited after it was applied. There is no way back down.
+// was edited after it was applied. There is no way back down. One that was opened
+// with [OpenToRead] is only looked at.
 func Migrate(ctx context.Context, d *DB, service string, files fs.FS) error {
 	err := migrate(ctx, d, service, files)
 	if err != nil {
@@ -51,6 +52,9 @@ func migrate(ctx context.Context, d *DB, service string, files fs.FS) error {
 	want, err := readMigrations(files)
 	if err != nil {
 		return err
+	}
+	if d.reads {
+		return compare(ctx, d, service, want)
 	}
 	return d.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
 		if d.dialect == Postgres { // SQLite has one writer anyway
@@ -66,22 +70,29 @@ func migrate(ctx context.Context, d *DB, service string, files fs.FS) error {
 		if err != nil {
 			return err
 		}
-		if len(have) > len(want) {
-			return fmt.Errorf("the database is at version %d, this program knows %d: run the newer program", len(have), len(want))
+		if err := sameFiles(have, want); err != nil {
+			return err
 		}
-		for i, m := range want {
-			if i < len(have) {
-				if have[i] != m.sum {
-					return fmt.Errorf("%s differs from what was applied", m.name)
-				}
-				continue
-			}
+		for _, m := range want[len(have):] {
 			if err := apply(ctx, tx, service, m); err != nil {
 				return fmt.Errorf("applying %s: %w", m.name, err)
 			}
 		}
 		return nil
 	})
+}
+
+// sameFiles refuses what was applied by a newer program, or from other files.
+func sameFiles(have []string, want []migration) error {
+	if len(have) > len(want) {
+		return fmt.Errorf("the database is at version %d, this program knows %d: run the newer program", len(have), len(want))
+	}
+	for i, sum := range have {
+		if sum != want[i].sum {
+			return fmt.Errorf("%s differs from what was applied", want[i].name)
+		}
+	}
+	return nil
 }
 
 // apply runs a whole file; without arguments both drivers take several

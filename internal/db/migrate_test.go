@@ -45,6 +45,54 @@ func TestMigrateStepByStep(t *testing.T) {
 	})
 }
 
+// Who only reads sees what a running server writes, changes nothing, and never
+// migrates the tables under it.
+func TestReadingBesideAServer(t *testing.T) {
+	for engine, url := range map[string]func(testing.TB) string{"sqlite": dbtest.SQLiteURL, "postgres": dbtest.PostgresURL} {
+		t.Run(engine, func(t *testing.T) {
+			ctx, at := t.Context(), url(t)
+			if engine == "sqlite" {
+				if d, err := db.OpenToRead(ctx, at); err == nil {
+					d.Close()
+					t.Error("a database that is not there was opened")
+				}
+			}
+			server, err := db.Open(ctx, at)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer server.Close()
+			const other = `CREATE TABLE other (id TEXT NOT NULL PRIMARY KEY);`
+			if err := db.Migrate(ctx, server, "other", files(other)); err != nil {
+				t.Fatal(err)
+			}
+			reader, err := db.OpenToRead(ctx, at)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer reader.Close()
+			if err := db.Migrate(ctx, reader, "other", files(other)); err != nil {
+				t.Errorf("the same tables: %v", err)
+			}
+			for _, newer := range []string{"other", "another"} {
+				if err := db.Migrate(ctx, reader, newer, files(other, `CREATE TABLE more (id TEXT);`)); err == nil || !strings.Contains(err.Error(), "start the server once") {
+					t.Errorf("tables of an older program: %v", err)
+				}
+			}
+			if _, err := server.ExecContext(ctx, `INSERT INTO other (id) VALUES ('a')`); err != nil {
+				t.Error(err)
+			}
+			var n int
+			if err := reader.GetContext(ctx, &n, `SELECT count(*) FROM other`); err != nil || n != 1 {
+				t.Errorf("%d rows, %v", n, err)
+			}
+			if _, err := reader.ExecContext(ctx, `INSERT INTO other (id) VALUES ('b')`); err == nil {
+				t.Error("who only reads has written")
+			}
+		})
+	}
+}
+
 func TestMigrateRefusesOddNames(t *testing.T) {
 	d := dbtest.SQLite(t)
 	for _, name := range []string{"schema/0002_late.sql", "schema/1_short.sql", "schema/0001_init.txt", "elsewhere/0001_init.sql"} {

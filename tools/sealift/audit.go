@@ -109,14 +109,15 @@ with --heads: files of timestamp.json that devices or mirrors have, or what --re
 	return c
 }
 
-// openDatabase opens the database alone, beside a server that may run on it.
+// openDatabase opens the database alone to read it, beside a server that may run on
+// it.
 func (s settings) openDatabase(ctx context.Context) (*db.DB, error) {
 	if s.DatabaseURL == "" {
 		if _, err := os.Stat(s.sqliteFile()); err != nil {
 			return nil, usage(fmt.Errorf("there is no database in %s; name the data folder with --data", s.Data))
 		}
 	}
-	d, err := db.Open(ctx, s.databaseURL())
+	d, err := db.OpenToRead(ctx, s.databaseURL())
 	if err != nil {
 		return nil, fmt.Errorf("opening the database: %w", err)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sealift/access"
 	"sealift/internal/home"
 	"sealift/keys"
 	"sealift/uptane"
@@ -19,7 +21,7 @@ import (
 // newKeys is `sealift keys`: what only whoever has the data and the master key
 // may do. No route of the server gives a private key away.
 func newKeys() *cobra.Command {
-	group := &cobra.Command{Use: "keys", Short: "Who holds which private key; another master key (the server must be stopped)"}
+	group := &cobra.Command{Use: "keys", Short: "Who holds which private key; copies of them, and another master key (with the server stopped)"}
 	group.AddCommand(newKeysList(), newKeysExport(), newKeysRewrap())
 	return group
 }
@@ -43,29 +45,60 @@ func withData(c *cobra.Command, run func(*cobra.Command, []string, settings, *se
 }
 
 func newKeysList() *cobra.Command {
-	return withData(&cobra.Command{
-		Use: "list", Short: "List the keys of all namespaces and where their private halves are", Args: args(cobra.NoArgs),
-	}, func(c *cobra.Command, _ []string, _ settings, v *services) error {
-		namespaces, err := v.Access.Namespaces(c.Context())
+	var s settings
+	c := &cobra.Command{
+		Use: "list", Short: "List the keys of all namespaces and where their private halves are, also while the server runs", Args: args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error {
+			if _, err := s.load(c); err != nil {
+				return err
+			}
+			return s.listKeys(c.Context(), c.OutOrStdout())
+		},
+	}
+	s.bindData(c)
+	return c
+}
+
+// listKeys reads the database and nothing else, so that it needs no lock.
+func (s settings) listKeys(ctx context.Context, w io.Writer) (err error) {
+	log := slog.New(slog.DiscardHandler)
+	keepNoCore(log)
+	d, err := s.openDatabase(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	kek, err := s.masterKey(ctx, false)
+	if err != nil {
+		return err
+	}
+	known, err := access.New(ctx, access.Config{DB: d, Log: log})
+	if err != nil {
+		return err
+	}
+	vault, err := keys.New(ctx, keys.Config{DB: d, KEK: kek, Log: log})
+	if err != nil {
+		return err
+	}
+	namespaces, err := known.Namespaces(ctx)
+	if err != nil {
+		return err
+	}
+	t := newTable(w, "NAMESPACE", "REPOSITORY", "ROLE", "KEY", "TYPE", "PRIVATE KEY", "IN ROOT")
+	for _, ns := range namespaces {
+		held, err := vault.Custody(ctx, ns)
 		if err != nil {
 			return err
 		}
-		t := newTable(c.OutOrStdout(), "NAMESPACE", "REPOSITORY", "ROLE", "KEY", "TYPE", "PRIVATE KEY", "IN ROOT")
-		for _, ns := range namespaces {
-			held, err := v.Vault.Custody(c.Context(), ns)
-			if err != nil {
-				return err
+		for _, h := range held {
+			inRoot := "yes"
+			if !h.InRoot {
+				inRoot = "no"
 			}
-			for _, h := range held {
-				inRoot := "yes"
-				if !h.InRoot {
-					inRoot = "no"
-				}
-				t.row(string(ns), string(h.Repository), string(h.Role), string(h.Key.ID()), h.Key.Algorithm(), placeOfKey(h), inRoot)
-			}
+			t.row(string(ns), string(h.Repository), string(h.Role), string(h.Key.ID()), h.Key.Algorithm(), placeOfKey(h), inRoot)
 		}
-		return t.end()
-	})
+	}
+	return t.end()
 }
 
 func newKeysExport() *cobra.Command {
