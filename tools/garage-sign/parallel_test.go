@@ -27,6 +27,9 @@ func add(filename, hardware string) string {
 	return fmt.Sprintf("targets add -r a -h $D --name %s --version %s --length 1 --sha256 %s --hardwareids %s", name, version, commit, hardware)
 }
 
+// builds push at once.
+const builds = 50
+
 // Many builds pull the same targets, add one each, sign and push at once: all
 // land, each with a release counter of its own.
 func TestManyPushesAtOnce(t *testing.T) {

@@ -1,8 +1,3 @@
-//go:build !race
-
-// Deriving a key from a passphrase is slow on purpose and takes seconds under
-// the race detector; nothing here is concurrent.
-
 package main
 
 import (

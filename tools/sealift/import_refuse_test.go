@@ -1,7 +1,3 @@
-//go:build !race
-
-// Opening sealed keys takes seconds under the race detector.
-
 package main
 
 import (
