@@ -37,6 +37,7 @@ func told(t *testing.T, given ...string) string {
 // Settings that may hold a secret are not told: neither by what prints them, nor by
 // what refuses them, wherever they come from.
 func TestSecretSettingsAreNotTold(t *testing.T) {
+	t.Setenv("SEALIFT_PASSPHRASE", "of the offline folder")
 	data := filepath.Join(t.TempDir(), "data")
 	if text := told(t, "init", "--dev", "--data", data, "--offline", data+"-offline", "--out", data+"-out", "--insecure-plaintext-targets-key"); !strings.Contains(text, "<nil>") {
 		t.Fatal(text)
