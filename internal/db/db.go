@@ -26,6 +26,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -46,6 +47,9 @@ type DB struct {
 	write   *sqlx.DB // SQLite: a pool of one; PostgreSQL: the same as DB
 	dialect Dialect
 	reads   bool // and never writes
+
+	mu      sync.Mutex
+	founded map[string][]string // services whose first tables it made -> the tables
 }
 
 var dsnWord = regexp.MustCompile(`^\s*[a-z_]+\s*=`)

@@ -56,7 +56,8 @@ func migrate(ctx context.Context, d *DB, service string, files fs.FS) error {
 	if d.reads {
 		return compare(ctx, d, service, want)
 	}
-	return d.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
+	var have []string
+	err = d.Tx(ctx, func(ctx context.Context, tx *sqlx.Tx) error {
 		if d.dialect == Postgres { // SQLite has one writer anyway
 			if _, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock($1)`, ledgerLock); err != nil {
 				return err
@@ -65,7 +66,7 @@ func migrate(ctx context.Context, d *DB, service string, files fs.FS) error {
 		if _, err := tx.ExecContext(ctx, ledger); err != nil {
 			return err
 		}
-		var have []string
+		have = nil
 		err := tx.SelectContext(ctx, &have, `SELECT sha256 FROM schema_ledger WHERE service = $1 ORDER BY version`, service)
 		if err != nil {
 			return err
@@ -80,6 +81,10 @@ func migrate(ctx context.Context, d *DB, service string, files fs.FS) error {
 		}
 		return nil
 	})
+	if err == nil && len(have) == 0 {
+		d.found(service, want)
+	}
+	return err
 }
 
 // sameFiles refuses what was applied by a newer program, or from other files.

@@ -45,6 +45,54 @@ func TestMigrateStepByStep(t *testing.T) {
 	})
 }
 
+// A server that could not be founded leaves the database as it was: what others had
+// there stays, and the next one can be founded.
+func TestFoundedForNothing(t *testing.T) {
+	const house, room = `CREATE TABLE house (id TEXT PRIMARY KEY);`, `CREATE TABLE room (house TEXT REFERENCES house (id));`
+	for engine, url := range map[string]func(testing.TB) string{"sqlite": dbtest.SQLiteURL, "postgres": dbtest.PostgresURL} {
+		t.Run(engine, func(t *testing.T) {
+			ctx, at := t.Context(), url(t)
+			must := func(err error) {
+				t.Helper()
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			open := func() *db.DB {
+				d, err := db.Open(ctx, at)
+				must(err)
+				t.Cleanup(func() { _ = d.Close() })
+				return d
+			}
+			first := open()
+			must(db.Migrate(ctx, first, "shelf", files(schema)))
+			_, err := first.ExecContext(ctx, `CREATE TABLE theirs (id TEXT)`)
+			must(err)
+
+			second := open()
+			must(db.Migrate(ctx, second, "shelf", files(schema, `CREATE TABLE board (id TEXT);`)))
+			must(db.Migrate(ctx, second, "house", files(house, room)))
+			_, err = second.ExecContext(ctx, `INSERT INTO house (id) VALUES ('a'); INSERT INTO room (house) VALUES ('a')`)
+			must(err)
+			must(second.DropFounded(ctx))
+			must(second.DropFounded(ctx)) // nothing is left to do
+
+			third := open()
+			for _, table := range []string{"entry", "board", "theirs"} {
+				if _, err := third.ExecContext(ctx, `DELETE FROM `+table); err != nil {
+					t.Errorf("%s: %v", table, err)
+				}
+			}
+			must(db.Migrate(ctx, third, "house", files(house, room)))
+			var n int
+			must(third.GetContext(ctx, &n, `SELECT COUNT(*) FROM house`))
+			if n != 0 {
+				t.Errorf("%d houses stayed", n)
+			}
+		})
+	}
+}
+
 // Who only reads sees what a running server writes, changes nothing, and never
 // migrates the tables under it.
 func TestReadingBesideAServer(t *testing.T) {

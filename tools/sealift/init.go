@@ -112,6 +112,7 @@ func runInit(ctx context.Context, s settings, o initOptions, w io.Writer) (err e
 	made := []string{k.s.Data, k.s.MasterKey, k.o.Offline, k.o.Out}
 	defer func() {
 		if k.v != nil {
+			k.v.abandoned = err != nil
 			err = errors.Join(err, k.v.close())
 		}
 		if err != nil {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"gocloud.dev/blob"
 	_ "gocloud.dev/blob/s3blob"          // s3:// in --blobs-url
@@ -27,8 +28,9 @@ import (
 // services are those of the data that the settings name.
 type services struct {
 	*wiring.Services
-	db      *db.DB
-	closers []func() error
+	db        *db.DB
+	closers   []func() error
+	abandoned bool // a new server that came to nothing
 }
 
 // openServices opens the data the settings name. Create makes what is missing,
@@ -36,7 +38,7 @@ type services struct {
 // master key opens nothing.
 func openServices(ctx context.Context, s settings, log *slog.Logger, create bool) (_ *services, err error) {
 	keepNoCore(log)
-	v := &services{}
+	v := &services{abandoned: create}
 	defer func() {
 		if err != nil {
 			_ = v.close()
@@ -48,7 +50,7 @@ func openServices(ctx context.Context, s settings, log *slog.Logger, create bool
 	if v.db, err = db.Open(ctx, s.databaseURL()); err != nil {
 		return nil, fmt.Errorf("opening the database: %w", err)
 	}
-	v.closers = append(v.closers, v.db.Close)
+	v.closers = append(v.closers, v.db.Close, v.takeBack)
 	if create {
 		if err := v.requireEmpty(ctx, log); err != nil {
 			return nil, err
@@ -69,6 +71,17 @@ func openServices(ctx context.Context, s settings, log *slog.Logger, create bool
 	}
 	v.closers = append(v.closers, func() error { return v.Close(ctx) })
 	return v, nil
+}
+
+// takeBack empties the database of a server that was not founded after all: what is
+// in it opens with a key that is deleted with the folders.
+func (v *services) takeBack() error {
+	if !v.abandoned {
+		return nil
+	}
+	ctx, end := context.WithTimeout(context.Background(), time.Minute) // also when somebody has interrupted it
+	defer end()
+	return v.db.DropFounded(ctx)
 }
 
 // requireEmpty refuses to make a new server out of one that serves already: its
