@@ -48,7 +48,8 @@ func runExport(c *call) error {
 	if err != nil {
 		return err
 	}
-	files = append(files, credentials.File{Name: "targets.pub", Content: pub}, credentials.File{Name: "targets.sec", Content: sec})
+	// In the order of the tool that it replaces: the root comes after the keys.
+	files = slices.Insert(files, 2, credentials.File{Name: "targets.pub", Content: pub}, credentials.File{Name: "targets.sec", Content: sec})
 	old, err := credentials.Open(filepath.Join(h.Dir(), "credentials.zip"))
 	switch {
 	case errors.Is(err, os.ErrNotExist):
