@@ -22,12 +22,13 @@ const (
 	// spared is how long a key that could not sign is left alone: devices ask by the
 	// thousand, and each try takes seconds and leaves a row in the record.
 	spared = time.Second
-	// askedAgain is when somebody who looks makes the server ask again.
+	// askedAgain is when somebody who looks makes the server ask again, also for a key
+	// that signs: another replica may know better.
 	askedAgain = 10 * time.Second
 )
 
-// outages are the keys in tokens and key services that could not sign when they were
-// last asked. The zero one has none. Safe for concurrent use.
+// outages are the keys in tokens and key services that have been asked, and whether
+// they could sign then. The zero one knows of none. Safe for concurrent use.
 type outages struct {
 	mu sync.Mutex
 	of map[uptane.KeyID]outage
@@ -35,7 +36,7 @@ type outages struct {
 
 type outage struct {
 	since, last time.Time
-	err         error
+	err         error // nil if it could sign
 }
 
 // at returns the outage of a key, the zero one if it has none.
@@ -45,38 +46,38 @@ func (t *outages) at(id uptane.KeyID) outage {
 	return t.of[id]
 }
 
-// due reports whether a key that could not sign has been left alone for so long; who is
-// told so is the one to try.
+// due reports whether a key has not been asked for so long; who is told so is the one
+// to try.
 func (t *outages) due(id uptane.KeyID, now time.Time, after time.Duration) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	had, there := t.of[id]
-	if !there || now.Sub(had.last).Abs() < after {
+	had := t.of[id]
+	if now.Sub(had.last).Abs() < after {
 		return false
 	}
 	had.last = now
-	t.of[id] = had
+	t.set(id, had)
 	return true
+}
+
+func (t *outages) set(id uptane.KeyID, o outage) {
+	if t.of == nil {
+		t.of = map[uptane.KeyID]outage{}
+	}
+	t.of[id] = o
 }
 
 // note enters how a try ended, and reports whether that is news.
 func (t *outages) note(id uptane.KeyID, now time.Time, err error) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	had, there := t.of[id]
-	if err == nil {
-		delete(t.of, id)
-		return there
+	had := t.of[id]
+	out := outage{had.since, now, err}
+	if had.err == nil {
+		out.since = now
 	}
-	if !there {
-		had.since = now
-	}
-	had.last, had.err = now, err
-	if t.of == nil {
-		t.of = map[uptane.KeyID]outage{}
-	}
-	t.of[id] = had
-	return !there
+	t.set(id, out)
+	return (err == nil) != (had.err == nil)
 }
 
 // spare answers at once while a key that could not sign is left alone.
@@ -120,7 +121,7 @@ type Unusable struct {
 }
 
 // Unusable lists keys in tokens and key services that cannot be used. All of them are
-// asked where ask is set, else those that could not lately; nothing is signed.
+// asked where ask is set, else those that have not been lately; nothing is signed.
 func (v *Vault) Unusable(ctx context.Context, ns uptane.Namespace, ask bool) ([]Unusable, error) {
 	held, err := v.Custody(ctx, ns)
 	if err != nil {
