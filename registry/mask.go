@@ -16,8 +16,9 @@ const (
 var (
 	// secretName is part of the name of a secret: passwords, PINs, passes, tokens.
 	secretName = regexp.MustCompile(`(?i)pass|pin|secret|token|private`)
-	// secretLine matches the lines whose value is a secret, whatever their section.
-	secretLine = regexp.MustCompile(`(?mi)^([ \t#]*[A-Za-z0-9_."'-]*(?:pass|pin|secret|token|private)[A-Za-z0-9_."'-]*[ \t]*=).*$`)
+	// secretLine matches the lines whose value is a secret, whatever their section, and
+	// comments that look like them.
+	secretLine = regexp.MustCompile(`(?mi)^[^=\r\n]*(?:pass|pin|secret|token|private)[^=\r\n]*=.*$`)
 	// plainLine is a section, one value without structure, or nothing.
 	plainLine = regexp.MustCompile(`^[ \t]*(\[[A-Za-z0-9_. -]*\]|[A-Za-z0-9_.-]+[ \t]*=[^{\[\r]*)?[ \t]*\r?$`)
 )
