@@ -84,15 +84,21 @@ func oldServer(ts *testscript.TestScript, neg bool, args []string) {
 	case "start":
 		s.start(ts)
 	case "age":
-		s.Image.Change(uptane.RoleRoot, oldserver.Signers(2, "anna", "ben", "clara"))
-		s.Image.Rotate(uptane.RoleTargets)
-		s.Image.Rotate(uptane.RoleTimestamp)
-		s.Director.Rotate(uptane.RoleRoot)
-		s.Delegate(uptane.RoleTargets, "radio", oldserver.Signers(1, "radio"), "radio-*", "board", "radio-1")
+		s.While(func() {
+			s.Image.Change(uptane.RoleRoot, oldserver.Signers(2, "anna", "ben", "clara"))
+			s.Image.Rotate(uptane.RoleTargets)
+			s.Image.Rotate(uptane.RoleTimestamp)
+			s.Director.Rotate(uptane.RoleRoot)
+			s.Delegate(uptane.RoleTargets, "radio", oldserver.Signers(1, "radio"), "radio-*", "board", "radio-1")
+		})
 	case "dump":
-		s.Storage(ts.Getenv("STORAGE"))
+		var keys, devices string
+		s.While(func() {
+			s.Storage(ts.Getenv("STORAGE"))
+			keys, devices = s.KeyTable(), s.DeviceTables()
+		})
 		ts.Check(os.MkdirAll(ts.MkAbs("old-database"), 0o700))
-		for name, text := range map[string]string{"tuf_keyserver": s.KeyTable(), "director_v2": s.DeviceTables()} {
+		for name, text := range map[string]string{"tuf_keyserver": keys, "director_v2": devices} {
 			ts.Check(os.WriteFile(ts.MkAbs("old-database/"+name+".sql"), []byte(text), 0o600))
 		}
 	case "stop":
