@@ -53,10 +53,6 @@ func (s *server) checks(ctx context.Context, ns uptane.Namespace) ([]finding, er
 	if err != nil {
 		return nil, err
 	}
-	away, err := s.vault.Unusable(ctx, ns, true)
-	if err != nil {
-		return nil, err
-	}
 	image, err := s.imageStatus(ctx, ns, 0)
 	if err != nil {
 		return nil, err
@@ -72,7 +68,7 @@ func (s *server) checks(ctx context.Context, ns uptane.Namespace) ([]finding, er
 	return slices.Concat(
 		ofEnds(things),
 		ofCustody(held),
-		orWell(ofAway(away), "signing_keys", "the server can use every key that it signs with"),
+		orWell(ofAway(s.vault.Unusable(held, true)), "signing_keys", "the server can use every key that it signs with"),
 		orWell(ofTrust(image), "targets_trusted", "the signed targets are signed by the keys of the root"),
 		orWell(ofTUF(image.TUF), "tuf", tufWords(image.TUF)),
 		orWell(ofSizes(image.walls), "sizes", "all metadata are small enough for devices"),

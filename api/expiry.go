@@ -87,12 +87,7 @@ func (s *server) getExpiry(c *gin.Context) {
 	var held []keys.Held
 	if err == nil {
 		held, err = s.vault.Custody(ctx, ns)
-		out.Keys = append([]finding{}, ofImported(held)...)
-	}
-	if err == nil {
-		var away []keys.Unusable
-		away, err = s.vault.Unusable(ctx, ns, false)
-		out.Keys = append(out.Keys, ofAway(away)...)
+		out.Keys = append(append([]finding{}, ofImported(held)...), ofAway(s.vault.Unusable(held, false))...)
 	}
 	if err != nil {
 		web.Fail(c, err)

@@ -73,9 +73,9 @@ func (g *Guardian) Announce(ctx context.Context) error {
 func (g *Guardian) ask(ctx context.Context) error {
 	list, err := g.s.access.Namespaces(ctx)
 	for _, ns := range list {
-		away, asked := g.s.vault.Unusable(ctx, ns, true)
-		err = errors.Join(err, asked)
-		for _, f := range ofAway(away) {
+		held, unread := g.s.vault.Custody(ctx, ns)
+		err = errors.Join(err, unread)
+		for _, f := range ofAway(g.s.vault.Unusable(held, true)) {
 			g.s.log.ErrorContext(ctx, "nothing can be renewed", "namespace", ns, "since", f.Since, "text", f.Text, "advice", f.Advice)
 		}
 	}

@@ -229,11 +229,11 @@ func (s *server) serverFindings(ctx context.Context, ns uptane.Namespace, st sta
 	if err != nil {
 		return nil, err
 	}
-	away, err := s.vault.Unusable(ctx, ns, false)
+	held, err := s.vault.Custody(ctx, ns)
 	if err != nil {
 		return nil, err
 	}
-	list = slices.Concat(list, ofAway(away), update, shared, ofRecovery(restored))
+	list = slices.Concat(list, ofAway(s.vault.Unusable(held, false)), update, shared, ofRecovery(restored))
 	list = append(list, s.ofStrangers(restored.Lasts)...)
 	return byUrgency(append([]finding{}, list...)), nil
 }

@@ -1,9 +1,7 @@
 package keys
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -120,13 +118,10 @@ type Unusable struct {
 	Err   error
 }
 
-// Unusable lists keys in tokens and key services that cannot be used. All of them are
-// asked where ask is set, else those that have not been lately; nothing is signed.
-func (v *Vault) Unusable(ctx context.Context, ns uptane.Namespace, ask bool) ([]Unusable, error) {
-	held, err := v.Custody(ctx, ns)
-	if err != nil {
-		return nil, fmt.Errorf("looking for keys that cannot be used: %w", err)
-	}
+// Unusable returns which of the keys that [Vault.Custody] lists are in tokens and key
+// services and cannot be used. All of these are asked where ask is set, else those that
+// have not been lately; nothing is signed.
+func (v *Vault) Unusable(held []Held, ask bool) []Unusable {
 	var asked sync.WaitGroup
 	for _, h := range held {
 		if !h.InRoot || !hsm.IsURI(h.Place) {
@@ -143,5 +138,5 @@ func (v *Vault) Unusable(ctx context.Context, ns uptane.Namespace, ask bool) ([]
 			list = append(list, Unusable{h, out.since, out.err})
 		}
 	}
-	return list, nil
+	return list
 }

@@ -141,7 +141,7 @@ func TestKeyServiceInTrouble(t *testing.T) {
 	a.publish()
 	unusable := func(ask bool) []keys.Unusable {
 		t.Helper()
-		return must(a.Unusable(ctx, ns, ask))(t)
+		return a.Unusable(must(a.Custody(ctx, ns))(t), ask)
 	}
 	if list := unusable(true); len(list) > 0 {
 		t.Errorf("when all is well: %+v", list)

@@ -41,7 +41,7 @@ func openServices(ctx context.Context, s settings, log *slog.Logger, create bool
 	v := &services{abandoned: create}
 	defer func() {
 		if err != nil {
-			_ = v.close()
+			err = errors.Join(err, v.close())
 		}
 	}()
 	if err := v.lock(s, create); err != nil {
